@@ -92,8 +92,14 @@ class Arena:
     def tenants(self) -> list[TenantRow]:
         """All tenants, in the order of their slots, dead ones included until they are swept."""
 
+def share_units(quotas: list[tuple[int, int]], unit_count: int) -> list[int]:
+    """Units for tenants with these quotas, each (ppm, units) or (0, 0); empty if they don't fit."""
+
+def counter_meanings() -> dict[str, tuple[bool, str]]:
+    """For each counter of a tenant: whether it counts a fall-back, and what it means."""
+
 def library_path() -> str:
-    """Path of libfico.so."""
+    """Path of libfico.so, which is installed beside this module."""
 
 def emulated_driver_dir() -> str:
-    """Folder that holds the emulated libcuda.so.1."""
+    """Folder that holds the emulated libcuda.so.1, installed beside this module."""
