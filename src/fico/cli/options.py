@@ -1,0 +1,26 @@
+"""Options that several commands have, written the same way everywhere."""
+
+import argparse
+
+QUOTA_HELP = "a share of the SMs (40%%, 37.5%%) or a number of units (6u)"
+PRIORITY_HELP = "lower goes first, as in CUDA"
+POLICIES = ("mps", "static", "shuffle")
+
+
+def add_gpu(parser: argparse.ArgumentParser) -> None:
+    """--gpu."""
+    parser.add_argument(
+        "--gpu",
+        metavar="IDX|UUID|emulated",
+        help="the GPU; default: $FICO_GPU, else the first of $CUDA_VISIBLE_DEVICES, else 0",
+    )
+
+
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    """--policy."""
+    parser.add_argument(
+        "--policy",
+        choices=POLICIES,
+        help="how the session shares: mps, everything with all; static, each tenant on its own "
+        "units (default of a new session); shuffle, for tests, another partition every launch",
+    )

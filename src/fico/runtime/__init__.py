@@ -1,0 +1,1 @@
+"""Sessions, tenants, MPS: everything that happens around the programs that share a GPU."""

@@ -1,0 +1,153 @@
+"""Becoming a tenant: the process joins a session and turns into the program."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import NoReturn
+
+from fico import _native
+from fico.runtime.errors import FicoError, UsageError
+from fico.runtime.gpus import driver_environment
+from fico.runtime.lock import sessions_locked
+from fico.runtime.preload import check_preload, with_preload
+from fico.runtime.program import Program, check_program
+from fico.runtime.quota import NO_QUOTA, Quota
+from fico.runtime.session import Session, abandon_session, arena_errors, ensure_session
+
+_MIB = 1 << 20
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_INTERPRETER = re.compile(r"(python|pypy)[\d.]*|bash|sh|dash|node|perl|ruby")
+
+
+@dataclass(frozen=True, slots=True)
+class TenantSpec:
+    """What a tenant asks for."""
+
+    command: tuple[str, ...]
+    name: str | None = None
+    """None: after the program, made unique."""
+    quota: Quota = NO_QUOTA
+    """None given: an equal share of what the others did not reserve."""
+    memory_bytes: int = 0
+    """0: no limit."""
+    priority: int = 0
+    """Lower goes first, as in CUDA."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Set on top of the caller's."""
+    folder: str | None = None
+    """Working directory; None: the caller's."""
+
+    def check(self) -> None:
+        """UsageError for a name or a size that can't be."""
+        if self.name is not None:
+            check_name(self.name)
+        if 0 < self.memory_bytes < _MIB:
+            raise UsageError(f"a memory limit of {self.memory_bytes} bytes is below 1 MiB")
+
+
+def check_name(name: str) -> None:
+    """UsageError for what can't be a tenant's name."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"name {name!r} is not understood",
+            "use 1 to 63 letters, digits, dots, dashes and underscores",
+        )
+
+
+def default_name(command: Sequence[str]) -> str:
+    """A name for a command: its program's, or for an interpreter that of its script or module."""
+    program = PurePath(command[0]).name
+    if _INTERPRETER.fullmatch(program):
+        for position, word in enumerate(command[1:], 1):
+            if word == "-m" and position + 1 < len(command):
+                program = command[position + 1].rpartition(".")[2]
+                break
+            if word == "-c":
+                break
+            if not word.startswith("-"):
+                program = PurePath(word).stem
+                break
+    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", program).lstrip("._-")[:56]
+    return cleaned or "tenant"
+
+
+def unique_name(wanted: str, taken: set[str]) -> str:
+    """The name, or the first of name-2, name-3, … that is free."""
+    name, number = wanted, 1
+    while name in taken:
+        number += 1
+        name = f"{wanted}-{number}"
+    return name
+
+
+def tenant_environment(
+    session: Session, member: tuple[int, int], spec: TenantSpec, base: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment of a tenant's program."""
+    environment = driver_environment(session.gpu.emulated, {**base, **spec.environment})
+    environment["LD_PRELOAD"] = with_preload(
+        environment.get("LD_PRELOAD", ""), _native.library_path()
+    )
+    environment["FICO_ARENA"] = str(session.arena_path)
+    environment["FICO_TENANT"] = f"{member[0]}:{member[1]}"
+    environment["CUDA_VISIBLE_DEVICES"] = session.gpu.uuid
+    # A cap on threads would override the partitions.
+    environment.pop("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", None)
+    if session.mps is not None:
+        environment.update(session.mps.environment())
+    if spec.memory_bytes:
+        environment["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = f"0={spec.memory_bytes // _MIB}M"
+    return environment
+
+
+def check_startable(spec: TenantSpec, emulated: bool) -> Program:
+    """Everything about a tenant that can be wrong before there is a session. FicoError if it is."""
+    spec.check()
+    if spec.folder is not None and not os.path.isdir(spec.folder):
+        raise FicoError(f"the working directory {spec.folder} does not exist", "make it")
+    environment = driver_environment(emulated, {**os.environ, **spec.environment})
+    program = check_program(spec.command, environment, spec.folder)
+    check_preload(environment, program)
+    return program
+
+
+def join(arena: _native.Arena, spec: TenantSpec, pid: int) -> tuple[int, int]:
+    """Make a process a tenant; gives slot and generation. FicoError if the session refuses it."""
+    with arena_errors():
+        arena.sweep()
+        taken = {tenant["name"] for tenant in arena.tenants()}
+        return arena.join(
+            spec.name or unique_name(default_name(spec.command), taken),
+            pid,
+            spec.quota.ppm,
+            spec.quota.units,
+            spec.priority,
+            spec.memory_bytes,
+        )
+
+
+def become_tenant(spec: TenantSpec, selector: str, policy: str | None) -> NoReturn:
+    """Join the GPU's session, starting it if need be, and turn this process into the program.
+
+    Returns only by FicoError, and then nothing that this call started is left.
+    """
+    program = check_startable(spec, selector == "emulated")
+    with sessions_locked():
+        session, arena, started = ensure_session(selector, policy)
+        try:
+            member = join(arena, spec, os.getpid())
+        except BaseException:
+            if started:
+                abandon_session(session)
+            raise
+    environment = tenant_environment(session, member, spec, os.environ)
+    try:
+        os.execve(program.path, spec.command, environment)
+    except OSError as error:
+        with sessions_locked():
+            arena.leave(*member)
+            if started and not arena.tenants():
+                abandon_session(session)
+        raise FicoError(f"{program.path} cannot be run: {error.strerror}") from None
