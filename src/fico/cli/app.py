@@ -14,6 +14,7 @@ from fico.runtime.errors import UsageError
 # In the order of the help; each is a module of fico.cli.
 COMMANDS = {
     "run": "run a program as a tenant",
+    "launch": "run several tenants as one",
     "status": "show the sessions and their tenants",
     "set": "change a tenant or a session while it runs",
     "down": "end a session",

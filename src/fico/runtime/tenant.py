@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -82,8 +83,17 @@ def unique_name(wanted: str, taken: set[str]) -> str:
     return name
 
 
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A tenant's place in the arena. It is given back when all its processes have ended."""
+
+    name: str
+    slot: int
+    generation: int
+
+
 def tenant_environment(
-    session: Session, member: tuple[int, int], spec: TenantSpec, base: Mapping[str, str]
+    session: Session, member: Membership, spec: TenantSpec, base: Mapping[str, str]
 ) -> dict[str, str]:
     """The environment of a tenant's program."""
     environment = driver_environment(session.gpu.emulated, {**base, **spec.environment})
@@ -91,7 +101,7 @@ def tenant_environment(
         environment.get("LD_PRELOAD", ""), _native.library_path()
     )
     environment["FICO_ARENA"] = str(session.arena_path)
-    environment["FICO_TENANT"] = f"{member[0]}:{member[1]}"
+    environment["FICO_TENANT"] = f"{member.slot}:{member.generation}"
     environment["CUDA_VISIBLE_DEVICES"] = session.gpu.uuid
     # A cap on threads would override the partitions.
     environment.pop("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", None)
@@ -113,19 +123,29 @@ def check_startable(spec: TenantSpec, emulated: bool) -> Program:
     return program
 
 
-def join(arena: _native.Arena, spec: TenantSpec, pid: int) -> tuple[int, int]:
-    """Make a process a tenant; gives slot and generation. FicoError if the session refuses it."""
+def join(arena: _native.Arena, spec: TenantSpec, pid: int) -> Membership:
+    """Make a process a tenant. FicoError if the session refuses it."""
     with arena_errors():
         arena.sweep()
         taken = {tenant["name"] for tenant in arena.tenants()}
-        return arena.join(
-            spec.name or unique_name(default_name(spec.command), taken),
+        name = spec.name or unique_name(default_name(spec.command), taken)
+        slot, generation = arena.join(
+            name,
             pid,
             spec.quota.ppm,
             spec.quota.units,
             spec.priority,
             spec.memory_bytes,
         )
+    return Membership(name, slot, generation)
+
+
+def execute(program: Program, spec: TenantSpec, environment: Mapping[str, str]) -> NoReturn:
+    """Turn this process into the program. OSError if the system refuses."""
+    # Python ignores these two, and what is ignored stays so in the program.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    os.execve(program.path, spec.command, environment)
 
 
 def become_tenant(spec: TenantSpec, selector: str, policy: str | None) -> NoReturn:
@@ -144,10 +164,10 @@ def become_tenant(spec: TenantSpec, selector: str, policy: str | None) -> NoRetu
             raise
     environment = tenant_environment(session, member, spec, os.environ)
     try:
-        os.execve(program.path, spec.command, environment)
+        execute(program, spec, environment)
     except OSError as error:
         with sessions_locked():
-            arena.leave(*member)
+            arena.leave(member.slot, member.generation)
             if started and not arena.tenants():
                 abandon_session(session)
         raise FicoError(f"{program.path} cannot be run: {error.strerror}") from None

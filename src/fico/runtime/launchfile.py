@@ -1,0 +1,145 @@
+"""The file of `fico launch`: several tenants of one GPU. Its format is in docs/launch.md."""
+
+import re
+import shlex
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
+
+from fico.runtime.errors import FicoError, UsageError
+from fico.runtime.quota import NO_QUOTA, Quota, parse_quota, parse_size
+from fico.runtime.tenant import TenantSpec, check_name
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlan:
+    """What a launch file asks for."""
+
+    gpu: str | None
+    policy: str | None
+    tenants: tuple[TenantSpec, ...]
+
+
+def _reader(parse: Callable[[str], Any]) -> PlainValidator:
+    """A field that is written as text and read by one of our own parsers."""
+
+    def read(value: object) -> Any:
+        if not isinstance(value, str):
+            raise ValueError(f"{value!r} must be text in quotes")
+        try:
+            return parse(value)
+        except FicoError as error:
+            raise ValueError(str(error)) from None
+
+    return PlainValidator(read)
+
+
+def _name(text: str) -> str:
+    check_name(text)
+    return text
+
+
+def _command(value: object) -> object:
+    """A line is split as a shell splits it, without being run by one."""
+    return shlex.split(value) if isinstance(value, str) else value
+
+
+class _Tenant(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    command: Annotated[list[str], BeforeValidator(_command), Field(min_length=1)]
+    name: Annotated[str | None, _reader(_name)] = None
+    quota: Annotated[Quota, _reader(parse_quota)] = NO_QUOTA
+    memory: Annotated[int, _reader(parse_size)] = 0
+    priority: int = 0
+    cwd: str = "."
+    env: dict[str, str] = {}
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    gpu: str | int | None = None
+    policy: Literal["mps", "static", "shuffle"] | None = None
+    tenant: Annotated[list[_Tenant], Field(min_length=1)]
+
+
+def read_launch_file(path: Path) -> LaunchPlan:
+    """Read and check a file. UsageError that names the file, the line, the tenant and the field."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise UsageError(f"{path} cannot be read: {reason}", "give a launch file") from None
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not TOML: {error}") from None
+    try:
+        file = _File.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(_explain(path, text, content, error)) from None
+    names = [tenant.name for tenant in file.tenant if tenant.name is not None]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{path}: two tenants are named {name!r}", "rename one of them")
+    folder = path.absolute().parent
+    return LaunchPlan(
+        gpu=None if file.gpu is None else str(file.gpu),
+        policy=file.policy,
+        tenants=tuple(_spec(tenant, folder) for tenant in file.tenant),
+    )
+
+
+def _spec(tenant: _Tenant, folder: Path) -> TenantSpec:
+    return TenantSpec(
+        command=tuple(tenant.command),
+        name=tenant.name,
+        quota=tenant.quota,
+        memory_bytes=tenant.memory,
+        priority=tenant.priority,
+        environment=tenant.env,
+        folder=str(folder / tenant.cwd),
+    )
+
+
+def _explain(path: Path, text: str, content: dict[str, Any], error: ValidationError) -> str:
+    """The first thing that is wrong, in one line."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    index: int | None = None
+    where = ""
+    match first["loc"]:
+        case ("tenant", int(index), *field):
+            name = content["tenant"][index]
+            name = name.get("name") if isinstance(name, dict) else None
+            where = f"tenant {name!r}" if isinstance(name, str) else f"tenant {index + 1}"
+        case field:
+            pass
+    line = _line_of(text, index, str(field[0]) if field else "")
+    parts = [f"{path}:{line}" if line else f"{path}", where, ".".join(map(str, field))]
+    reason = first["msg"].removeprefix("Value error, ")
+    match first["type"]:
+        case "missing":
+            reason = "is missing"
+        case "extra_forbidden":
+            fields = _File.model_fields if index is None else _Tenant.model_fields
+            reason = f"is not known here, only {', '.join(fields)}"
+    return ": ".join(part for part in parts if part) + f": {reason}"
+
+
+def _line_of(text: str, tenant: int | None, field: str) -> int | None:
+    """The line of a field, of its tenant if it has none of its own, or None."""
+    seen, found = -1, None
+    for number, line in enumerate(text.splitlines(), 1):
+        if re.match(r"\s*\[\[\s*tenant\s*\]\]", line):
+            seen += 1
+            if seen == tenant:
+                found = number
+        in_part = seen == (-1 if tenant is None else tenant)
+        if in_part and field and re.match(rf"\s*(\[tenant\.)?{re.escape(field)}\b", line):
+            return number
+    return found
