@@ -47,11 +47,11 @@ ThreadRunner::Handler ThreadRunner::find_handler(const std::string& operation) {
       {"event_sync", &T::event_sync},
       {"event_query", &T::event_query},
       {"event_poll", &T::event_poll},
-      {"record", &T::record},          // eN STREAM
-      {"wait", &T::wait},              // STREAM eN
-      {"launch", &T::launch},          // STREAM plain|ex|priority|cluster|coop|coop_ex KERNEL...
-      {"copy", &T::copy},              // ENTRY-VARIANT(legacy|@p) TO FROM
-      {"copy_async", &T::copy_async},  // STREAM TO FROM
+      {"record", &T::record},              // eN STREAM
+      {"wait", &T::wait},                  // STREAM eN
+      {"launch", &T::launch},              // STREAM HOW KERNEL...
+      {"copy", &T::copy},                  // ENTRY-VARIANT(legacy|@p) TO FROM
+      {"copy_async", &T::copy_async},      // STREAM TO FROM
       {"copy_unified", &T::copy_unified},  // the same with cuMemcpyAsync
       {"memset", &T::memset},              // legacy|@p dN 8|16|32 VALUE
       {"memset_async", &T::memset_async},  // STREAM dN 8|16|32 VALUE
@@ -107,7 +107,7 @@ void ThreadRunner::read_kernel(const Call& call, std::size_t first, Kernel& kern
 
 HostEffect* ThreadRunner::read_effect(const Call& call, std::size_t first) {
   return world_.keep({.words = world_.host(call.text(first)),
-                      .count = world_.words,
+                      .count = static_cast<std::uint32_t>(world_.words),
                       .seed = call.number(first + 1)});
 }
 
@@ -198,16 +198,17 @@ void ThreadRunner::launch(const Call& call) {
   const std::string& how = call.text(1);
   Kernel kernel;
   read_kernel(call, 2, kernel);
-  constexpr unsigned kGrid = 4;
+  // The kernels have room for four blocks on each of the 132 SMs.
+  const unsigned grid = how == "coop_all" ? 4 * 132 : how == "coop_over" ? 4 * 132 + 1 : 4;
   constexpr unsigned kBlock = 32;
   void** params = kernel.params.data();
   if (how == "plain") {
-    check(at.api->fico_cuLaunchKernel(kernel.function, kGrid, 1, 1, kBlock, 1, 1, 0, at.stream,
+    check(at.api->fico_cuLaunchKernel(kernel.function, grid, 1, 1, kBlock, 1, 1, 0, at.stream,
                                       params, nullptr));
     return;
   }
-  if (how == "coop") {
-    check(at.api->fico_cuLaunchCooperativeKernel(kernel.function, kGrid, 1, 1, kBlock, 1, 1, 0,
+  if (how.starts_with("coop") && how != "coop_ex") {
+    check(at.api->fico_cuLaunchCooperativeKernel(kernel.function, grid, 1, 1, kBlock, 1, 1, 0,
                                                  at.stream, params));
     return;
   }
@@ -227,7 +228,7 @@ void ThreadRunner::launch(const Call& call) {
     throw ProgramError("no such way to launch: " + how);
   }
   CUlaunchConfig config{};
-  config.gridDimX = kGrid;
+  config.gridDimX = grid;
   config.gridDimY = config.gridDimZ = 1;
   config.blockDimX = kBlock;
   config.blockDimY = config.blockDimZ = 1;

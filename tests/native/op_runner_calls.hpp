@@ -34,8 +34,7 @@ class ThreadRunner {
     CUdeviceptr source = 0;
     std::uint32_t words = 0;
     std::uint32_t value = 0;
-    float factor = 0;
-    std::array<void*, 5> params{};
+    std::array<void*, 4> params{};
   };
 
   static Handler find_handler(const std::string& operation);

@@ -108,7 +108,7 @@ void ThreadRunner::node_memset(const Call& call) {
   CUDA_MEMSET_NODE_PARAMS params{};
   params.dst = world_.device(call.text(3));
   params.elementSize = call.number(4) / 8;
-  params.value = call.number(5);
+  params.value = call.number(5) & (0xFFFFFFFFU >> (32 - call.number(4)));
   params.width = world_.bytes() / params.elementSize;
   params.height = 1;
   check(api_->fico_cuGraphAddMemsetNode(

@@ -8,7 +8,12 @@ namespace fico::testing {
 namespace {
 
 // The device code: text for the emulated driver.
-constexpr const char* kModule = "fico-emulated-module\n";
+constexpr const char* kModule =
+    "fico-emulated-module\n"
+    "kernel fill op=fill blocks_per_sm=4\n"
+    "kernel mix op=mix blocks_per_sm=4\n"
+    "kernel mix2 op=mix2 blocks_per_sm=4\n"
+    "kernel axpy op=axpy blocks_per_sm=4\n";
 
 std::uint64_t hash_words(const std::vector<std::uint32_t>& words) {
   std::uint64_t hash = 14695981039346656037ULL;  // FNV-1a over the words
@@ -25,15 +30,15 @@ std::string digest_line(char kind, int id, const std::vector<std::uint32_t>& wor
 
 }  // namespace
 
-std::uint32_t mix_word(std::uint32_t word, std::uint32_t other, std::uint32_t seed) {
-  std::uint32_t x = word * 2654435761U + other * 40503U + seed;
-  x ^= x >> 15;
-  x *= 2246822519U;
-  return x ^ (x >> 13);
+std::uint32_t mix_word(std::uint32_t word, std::uint32_t seed) {
+  word = (word ^ seed) * 0x9E3779B1U;
+  word ^= word >> 15;
+  word = (word + seed) * 0x85EBCA77U;
+  return word ^ (word >> 13);
 }
 
 void HostEffect::run() const {
-  for (int i = 0; i < count; ++i) words[i] = mix_word(words[i], 0, seed);
+  for (std::uint32_t i = 0; i < count; ++i) words[i] = mix_word(words[i], seed + i);
 }
 
 void require(CUresult result, const char* what) {
@@ -80,7 +85,7 @@ void World::make_buffer(const BufferSpec& spec) {
   Buffer buffer{.spec = spec};
   std::vector<std::uint32_t> start(static_cast<std::size_t>(words));
   for (std::uint32_t i = 0; i < start.size(); ++i)
-    start[i] = mix_word(i, static_cast<std::uint32_t>(spec.id), static_cast<unsigned>(spec.kind));
+    start[i] = mix_word(i, static_cast<std::uint32_t>(spec.id * 256 + spec.kind));
   require(api.fico_cuCtxSetCurrent(contexts.at(static_cast<std::size_t>(spec.context)).context),
           "cuCtxSetCurrent");
   if (spec.kind == 'd') {

@@ -17,13 +17,13 @@ inline constexpr int kMaxContexts = 2;
 inline constexpr int kFlagsPerContext = 64;
 
 // A non-linear step on one word: its order beside every other step and every copy shows in the
-// result. The kernels mix and mix2 and the host functions use the same one.
-std::uint32_t mix_word(std::uint32_t word, std::uint32_t other, std::uint32_t seed);
+// result. It is the step of the emulated kernel mix.
+std::uint32_t mix_word(std::uint32_t word, std::uint32_t seed);
 
 // What a host function does: mix a host buffer. Lives until the program's end.
 struct HostEffect {
   std::uint32_t* words = nullptr;
-  int count = 0;
+  std::uint32_t count = 0;
   std::uint32_t seed = 0;
   void run() const;
 };

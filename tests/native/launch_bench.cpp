@@ -1,0 +1,77 @@
+// Measures the time of a kernel launch in its caller. Each line `COUNT` on the standard input is
+// answered by the nanoseconds per launch over COUNT launches on one stream; the device is idle
+// before each batch and is waited for outside of the measured time.
+#include <cuda.h>
+#include <dlfcn.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+
+namespace {
+
+constexpr int kBatch = 256;
+
+void* library() {
+  static void* const handle = dlopen("libcuda.so.1", RTLD_NOW);
+  if (handle == nullptr) {
+    std::fprintf(stderr, "launch_bench: %s\n", dlerror());
+    std::exit(1);
+  }
+  return handle;
+}
+
+template <typename F>
+F* entry(const char* name, F*) {
+  auto* found = reinterpret_cast<F*>(dlsym(library(), name));
+  if (found == nullptr) {
+    std::fprintf(stderr, "launch_bench: libcuda.so.1 has no %s\n", name);
+    std::exit(1);
+  }
+  return found;
+}
+
+void require(CUresult result, const char* what) {
+  if (result == CUDA_SUCCESS) return;
+  std::fprintf(stderr, "launch_bench: %s gave %d\n", what, static_cast<int>(result));
+  std::exit(1);
+}
+
+#define FICO_TEXT_OF(name) #name
+#define FICO_SYMBOL(name) FICO_TEXT_OF(name)
+#define FICO_ENTRY(name) entry(FICO_SYMBOL(name), static_cast<decltype(&name)>(nullptr))
+
+}  // namespace
+
+int main() {
+  const auto launch = FICO_ENTRY(cuLaunchKernel);
+  const auto synchronise = FICO_ENTRY(cuStreamSynchronize);
+  CUdevice device = 0;
+  CUcontext context = nullptr;
+  CUmodule module = nullptr;
+  CUfunction spin = nullptr;
+  CUstream stream = nullptr;
+  require(FICO_ENTRY(cuInit)(0), "cuInit");
+  require(FICO_ENTRY(cuDeviceGet)(&device, 0), "cuDeviceGet");
+  require(FICO_ENTRY(cuDevicePrimaryCtxRetain)(&context, device), "cuDevicePrimaryCtxRetain");
+  require(FICO_ENTRY(cuCtxSetCurrent)(context), "cuCtxSetCurrent");
+  require(FICO_ENTRY(cuModuleLoadData)(&module, "fico-emulated-module\nkernel spin op=spin\n"),
+          "cuModuleLoadData");
+  require(FICO_ENTRY(cuModuleGetFunction)(&spin, module, "spin"), "cuModuleGetFunction");
+  require(FICO_ENTRY(cuStreamCreate)(&stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate");
+
+  for (int count = 0; std::scanf("%d", &count) == 1;) {
+    std::chrono::nanoseconds spent{0};
+    for (int done = 0; done < count; done += kBatch) {
+      const auto start = std::chrono::steady_clock::now();
+      for (int i = 0; i < kBatch; ++i)
+        require(launch(spin, 1, 1, 1, 32, 1, 1, 0, stream, nullptr, nullptr), "cuLaunchKernel");
+      spent += std::chrono::steady_clock::now() - start;
+      require(synchronise(stream), "cuStreamSynchronize");
+    }
+    const int launches = (count + kBatch - 1) / kBatch * kBatch;
+    std::printf("%.1f\n", static_cast<double>(spent.count()) / launches);
+    std::fflush(stdout);
+  }
+  return 0;
+}
