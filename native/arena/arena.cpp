@@ -45,9 +45,11 @@ bool ends(const char* text, std::size_t size) { return std::memchr(text, '\0', s
 const char* damage(const Layout& layout) {
   if (layout.magic != kMagic) return "it does not begin as an arena does";
   if (layout.bytes != sizeof(Layout)) return "its size is not that of its version";
-  if (layout.unit_count == 0 || layout.unit_count > kMaxUnits) return "its number of units is impossible";
+  if (layout.unit_count == 0 || layout.unit_count > kMaxUnits)
+    return "its number of units is impossible";
   if (layout.policy.load() > Policy::kShuffle) return "its policy is unknown";
-  if (!ends(layout.gpu_uuid, sizeof layout.gpu_uuid) || !ends(layout.gpu_name, sizeof layout.gpu_name) ||
+  if (!ends(layout.gpu_uuid, sizeof layout.gpu_uuid) ||
+      !ends(layout.gpu_name, sizeof layout.gpu_name) ||
       !ends(layout.driver_version, sizeof layout.driver_version)) {
     return "its description of the GPU has no end";
   }
@@ -75,7 +77,8 @@ Arena Arena::create(const std::string& path, const Gpu& gpu, Policy policy) {
   // posix_fallocate takes the space now: writing to a full /dev/shm later would be a SIGBUS.
   if (const int error = posix_fallocate(file.fd, 0, sizeof(Layout)); error != 0) {
     unlink(unfinished.c_str());
-    fail("no room for the arena " + path + " (" + std::to_string(sizeof(Layout) / 1024) + " KiB)", error);
+    fail("no room for the arena " + path + " (" + std::to_string(sizeof(Layout) / 1024) + " KiB)",
+         error);
   }
   Layout* layout = nullptr;
   try {
@@ -88,7 +91,8 @@ Arena Arena::create(const std::string& path, const Gpu& gpu, Policy policy) {
   layout->bytes = sizeof(Layout);
   layout->unit_count = static_cast<std::uint32_t>(gpu.sms_per_unit.size());
   layout->emulated = gpu.emulated ? 1 : 0;
-  for (std::size_t i = 0; i < gpu.sms_per_unit.size(); ++i) layout->sms_per_unit[i] = gpu.sms_per_unit[i];
+  for (std::size_t i = 0; i < gpu.sms_per_unit.size(); ++i)
+    layout->sms_per_unit[i] = gpu.sms_per_unit[i];
   copy_text(layout->gpu_uuid, gpu.uuid);
   copy_text(layout->gpu_name, gpu.name);
   copy_text(layout->driver_version, gpu.driver_version);
@@ -107,7 +111,7 @@ Arena Arena::create(const std::string& path, const Gpu& gpu, Policy policy) {
 Arena Arena::open(const std::string& path) {
   const File file{::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW)};
   if (file.fd < 0) fail("the arena " + path + " can't be opened", errno);
-  struct stat status {};
+  struct stat status{};
   if (fstat(file.fd, &status) != 0) fail("the arena " + path + " can't be read", errno);
   if (status.st_uid != geteuid()) {
     throw ArenaError("the arena " + path + " belongs to user " + std::to_string(status.st_uid) +
@@ -118,8 +122,8 @@ Arena Arena::open(const std::string& path) {
   if (pread(file.fd, head, sizeof head, 0) == sizeof head && head[0] == kMagic) {
     const auto version = static_cast<std::uint32_t>(head[1]);
     if (version != kVersion) {
-      throw ArenaError("the arena " + path + " is of version " + std::to_string(version) + ", this is version " +
-                       std::to_string(kVersion) + remedy);
+      throw ArenaError("the arena " + path + " is of version " + std::to_string(version) +
+                       ", this is version " + std::to_string(kVersion) + remedy);
     }
   }
   if (status.st_size != sizeof(Layout)) {

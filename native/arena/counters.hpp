@@ -21,10 +21,10 @@ namespace fico::arena {
   X(open_devices, true, "launches on a device that is not the session's: not confined")            \
   X(open_green, true, "launches on green contexts of the program's own: not confined")             \
   X(open_graphs, true, "launches of graphs that can't be rebuilt for a partition: not confined")   \
-  X(open_cooperative, true, "cooperative launches too large for the partition: on all units")      \
+  X(open_large, true, "cooperative or cluster launches too large for the partition: on all units") \
   X(open_named, true, "kernels with a grid barrier of their own: on all units")                    \
   X(pool_full, true, "launches moved to another partition because the pool was full")              \
-  X(units_late, true, "launches on own units before their last holder had left them")              \
+  X(units_late, true, "times own units were used before their last holder had left them")          \
   X(driver_errors, true, "internal driver calls that failed: the launch passed through unconfined")
 
 enum class Counter : std::uint32_t {

@@ -1,9 +1,9 @@
 // The shared memory of one session, as every process of it maps it.
 //
 // One writer at a time changes membership, quotas and the policy, under the session's file lock
-// (membership.hpp). Everything a launch reads is one aligned atomic word, so that readers need no lock and a
-// writer killed between two stores leaves words that are each valid; the next change or sweep repeats
-// the distribution from the quotas.
+// (membership.hpp). Everything a launch reads is one aligned atomic word, so that readers need no
+// lock and a writer killed between two stores leaves words that are each valid; the next change or
+// sweep repeats the distribution from the quotas.
 #pragma once
 
 #include <atomic>

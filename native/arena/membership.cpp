@@ -17,13 +17,14 @@
 namespace fico::arena {
 namespace {
 
-// The session's lock: flock on a descriptor of its own, so that threads exclude each other as well as
-// processes, and the kernel releases it when the holder dies.
+// The session's lock: flock on a descriptor of its own, so that threads exclude each other as well
+// as processes, and the kernel releases it when the holder dies.
 class Lock {
  public:
   explicit Lock(const Arena& arena) : fd_(::open(arena.path().c_str(), O_RDWR | O_CLOEXEC)) {
     if (fd_ < 0) {
-      throw base::SystemError(errno, "the arena " + arena.path() + " can't be locked: " + std::strerror(errno) +
+      throw base::SystemError(errno, "the arena " + arena.path() +
+                                         " can't be locked: " + std::strerror(errno) +
                                          "; the session has ended, start it again");
     }
     while (flock(fd_, LOCK_EX) != 0 && errno == EINTR) {
@@ -45,7 +46,9 @@ std::vector<std::uint32_t> live_slots(const Arena& arena) {
   return slots;
 }
 
-Quota quota_of(const Tenant& tenant) { return {tenant.quota_ppm.load(), tenant.quota_units.load()}; }
+Quota quota_of(const Tenant& tenant) {
+  return {tenant.quota_ppm.load(), tenant.quota_units.load()};
+}
 
 std::string percent(std::uint64_t ppm) {
   std::string text = std::to_string(ppm / 10'000);
@@ -54,7 +57,8 @@ std::string percent(std::uint64_t ppm) {
 }
 
 // Throws the ArenaError that says why these quotas don't fit.
-void refuse(const Arena& arena, const std::vector<std::string>& names, const std::vector<Quota>& quotas) {
+void refuse(const Arena& arena, const std::vector<std::string>& names,
+            const std::vector<Quota>& quotas) {
   const std::uint32_t unit_count = arena.layout().unit_count;
   const std::uint64_t sum_ppm = reserved_ppm(quotas, unit_count);
   std::string parts;
@@ -71,13 +75,13 @@ void refuse(const Arena& arena, const std::vector<std::string>& names, const std
     throw ArenaError("the quotas add up to " + percent(sum_ppm) + " (" + parts +
                      "): lower one of them with 'fico set NAME --quota N%' or end a tenant");
   }
-  throw ArenaError("there are not enough units for " + std::to_string(names.size()) + " tenants on " +
-                   std::to_string(unit_count) + " units (" + parts +
+  throw ArenaError("there are not enough units for " + std::to_string(names.size()) +
+                   " tenants on " + std::to_string(unit_count) + " units (" + parts +
                    "): lower a quota with 'fico set NAME --quota N%' or end a tenant");
 }
 
-// Checks the quotas of all live tenants, with those of `slot` (or of one more tenant, if it is no live
-// slot) replaced by `quota`.
+// Checks the quotas of all live tenants, with those of `slot` (or of one more tenant, if it is no
+// live slot) replaced by `quota`.
 void check_quotas(const Arena& arena, std::uint32_t slot, const std::string& name, Quota quota) {
   std::vector<std::string> names;
   std::vector<Quota> quotas;
@@ -171,7 +175,8 @@ Member join(const Arena& arena, const Wish& wish, pid_t pid) {
   const Lock lock(arena);
   if (!end_dead(arena).empty()) distribute(arena);
   const base::ProcessId leader = base::identify(pid);
-  if (leader == 0) throw ArenaError("process " + std::to_string(pid) + " does not run and can't be a tenant");
+  if (leader == 0)
+    throw ArenaError("process " + std::to_string(pid) + " does not run and can't be a tenant");
   check_name(arena, wish.name, kMaxTenants);
   check_quotas(arena, kMaxTenants, wish.name, wish.quota);
   for (std::uint32_t slot = 0; slot < kMaxTenants; ++slot) {

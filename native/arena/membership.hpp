@@ -1,6 +1,6 @@
 // Who is a tenant of the session: joining, leaving, changing, and sweeping up after the dead.
-// Every function takes the session's file lock, which the kernel gives back if its holder is killed,
-// and ends by distributing the units anew. Control path: microseconds to a millisecond.
+// Every function takes the session's file lock, which the kernel gives back if its holder is
+// killed, and ends by distributing the units anew. Control path: microseconds to a millisecond.
 #pragma once
 
 #include <sys/types.h>
@@ -32,7 +32,8 @@ struct Change {
   std::optional<std::string> name;
 };
 
-// Throws ArenaError: name taken or impossible, quotas beyond 100%, no slot or unit left, no such process.
+// Throws ArenaError: name taken or impossible, quotas beyond 100%, no slot or unit left, no such
+// process.
 Member join(const Arena& arena, const Wish& wish, pid_t pid);
 // Nothing happens if the tenant has ended already.
 void leave(const Arena& arena, Member member);
@@ -46,8 +47,8 @@ std::vector<std::string> sweep(const Arena& arena);
 // Without the lock: whether a sweep has something to do.
 bool needs_sweep(const Arena& arena);
 
-// Enters a process of a tenant, so that the tenant lives as long as it does. Lock-free. False if the
-// tenant has ended or has too many processes.
+// Enters a process of a tenant, so that the tenant lives as long as it does. Lock-free. False if
+// the tenant has ended or has too many processes.
 bool enter_process(const Arena& arena, Member member, pid_t pid);
 
 }  // namespace fico::arena

@@ -41,7 +41,8 @@ nb::dict tenant_row(const Arena& arena, std::uint32_t slot) {
   }
   const fico::arena::Grant grant = tenant.grant.load();
   std::uint32_t sms = 0;
-  for (std::uint32_t unit = grant.lo; unit < grant.hi; ++unit) sms += arena.layout().sms_per_unit[unit];
+  for (std::uint32_t unit = grant.lo; unit < grant.hi; ++unit)
+    sms += arena.layout().sms_per_unit[unit];
   nb::dict counters;
   for (std::size_t i = 0; i < std::size(fico::arena::kCounters); ++i) {
     counters[fico::arena::kCounters[i].name] = tenant.counters[i].load();
@@ -73,7 +74,8 @@ nb::dict tenant_row(const Arena& arena, std::uint32_t slot) {
 nb::list tenant_rows(const Arena& arena) {
   nb::list rows;
   for (std::uint32_t slot = 0; slot < fico::arena::kMaxTenants; ++slot) {
-    if (arena.tenant(slot).phase.load() == fico::arena::Phase::kLive) rows.append(tenant_row(arena, slot));
+    if (arena.tenant(slot).phase.load() == fico::arena::Phase::kLive)
+      rows.append(tenant_row(arena, slot));
   }
   return rows;
 }
@@ -84,8 +86,8 @@ std::vector<std::uint32_t> sms_per_unit(const Arena& arena) {
 }
 
 Arena create(const std::string& path, const std::string& gpu_uuid, const std::string& gpu_name,
-             const std::string& driver_version, const std::vector<std::uint32_t>& sms, bool emulated,
-             const std::string& policy) {
+             const std::string& driver_version, const std::vector<std::uint32_t>& sms,
+             bool emulated, const std::string& policy) {
   return Arena::create(path, {gpu_uuid, gpu_name, driver_version, sms, emulated},
                        fico::arena::policy_from(policy));
 }
@@ -114,7 +116,8 @@ std::string own_folder() {
   return file.substr(0, file.rfind('/'));
 }
 
-// An OSError of the subclass that Python has for the number (FileNotFoundError, PermissionError, ...).
+// An OSError of the subclass that Python has for the number (FileNotFoundError, PermissionError,
+// ...).
 void raise_os_error(const fico::base::SystemError& error) {
   errno = error.number;
   const nb::object arguments = nb::make_tuple(error.number, error.what());
@@ -141,30 +144,41 @@ NB_MODULE(_native, m) {
       .def_prop_ro("path", &Arena::path)
       .def_prop_ro("gpu_uuid", [](const Arena& a) { return std::string(a.layout().gpu_uuid); })
       .def_prop_ro("gpu_name", [](const Arena& a) { return std::string(a.layout().gpu_name); })
-      .def_prop_ro("driver_version", [](const Arena& a) { return std::string(a.layout().driver_version); })
+      .def_prop_ro("driver_version",
+                   [](const Arena& a) { return std::string(a.layout().driver_version); })
       .def_prop_ro("sms_per_unit", &sms_per_unit)
       .def_prop_ro("emulated", [](const Arena& a) { return a.layout().emulated != 0; })
       .def_prop_ro("created_s", [](const Arena& a) { return seconds(a.layout().created_ns); })
-      .def_prop_ro("policy", [](const Arena& a) { return fico::arena::policy_name(a.layout().policy); })
-      .def("set_policy", [](const Arena& a, const std::string& name) {
-        fico::arena::set_policy(a, fico::arena::policy_from(name));
-      }, "policy"_a)
-      .def("join", &join, "name"_a, "pid"_a, "quota_ppm"_a = 0, "quota_units"_a = 0, "priority"_a = 0,
-           "memory_bytes"_a = 0)
-      .def("leave", [](const Arena& a, std::uint32_t slot, std::uint32_t generation) {
-        fico::arena::leave(a, {slot, generation});
-      }, "slot"_a, "generation"_a)
+      .def_prop_ro("policy",
+                   [](const Arena& a) { return fico::arena::policy_name(a.layout().policy); })
+      .def(
+          "set_policy",
+          [](const Arena& a, const std::string& name) {
+            fico::arena::set_policy(a, fico::arena::policy_from(name));
+          },
+          "policy"_a)
+      .def("join", &join, "name"_a, "pid"_a, "quota_ppm"_a = 0, "quota_units"_a = 0,
+           "priority"_a = 0, "memory_bytes"_a = 0)
+      .def(
+          "leave",
+          [](const Arena& a, std::uint32_t slot, std::uint32_t generation) {
+            fico::arena::leave(a, {slot, generation});
+          },
+          "slot"_a, "generation"_a)
       .def("update", &update, "name"_a, "quota_ppm"_a = nb::none(), "quota_units"_a = nb::none(),
            "priority"_a = nb::none(), "new_name"_a = nb::none())
       .def("sweep", &fico::arena::sweep)
       .def("tenants", &tenant_rows);
 
-  m.def("share_units", [](const std::vector<std::pair<std::uint32_t, std::uint32_t>>& quotas,
-                          std::uint32_t unit_count) {
-    std::vector<fico::arena::Quota> parsed;
-    for (const auto& [ppm, units] : quotas) parsed.push_back({ppm, units});
-    return fico::arena::share_units(parsed, unit_count);
-  }, "quotas"_a, "unit_count"_a);
+  m.def(
+      "share_units",
+      [](const std::vector<std::pair<std::uint32_t, std::uint32_t>>& quotas,
+         std::uint32_t unit_count) {
+        std::vector<fico::arena::Quota> parsed;
+        for (const auto& [ppm, units] : quotas) parsed.push_back({ppm, units});
+        return fico::arena::share_units(parsed, unit_count);
+      },
+      "quotas"_a, "unit_count"_a);
   m.def("counter_meanings", [] {
     nb::dict meanings;
     for (const auto& counter : fico::arena::kCounters) {

@@ -1,0 +1,90 @@
+#include "cuda/partitions.hpp"
+
+#include <algorithm>
+
+#include "cuda/driver.hpp"
+
+namespace fico::cuda {
+
+bool PartitionPool::open(CUdevice device, const std::uint32_t* sms_per_unit,
+                         std::uint32_t unit_count) {
+  const Driver& d = driver();
+  if (d.green_create == nullptr || d.green_stream == nullptr || d.split_sms == nullptr ||
+      d.generate_desc == nullptr || d.device_get_resource == nullptr ||
+      d.green_as_context == nullptr) {
+    return false;
+  }
+  const RelaxedCapture relaxed;
+  CUdevResource all{};
+  if (d.device_get_resource(device, &all, CU_DEV_RESOURCE_TYPE_SM) != CUDA_SUCCESS) return false;
+  // Groups of equal size and one remainder, which is the last unit (DESIGN: 15 x 8 and 12 on an
+  // H200).
+  unsigned int groups = unit_count;
+  std::vector<CUdevResource> units(unit_count + 1);
+  CUdevResource remainder{};
+  if (d.split_sms(units.data(), &groups, &all, &remainder, 0, sms_per_unit[0]) != CUDA_SUCCESS) {
+    return false;
+  }
+  units.resize(groups);
+  if (remainder.type == CU_DEV_RESOURCE_TYPE_SM && remainder.sm.smCount != 0) {
+    units.push_back(remainder);
+  }
+  if (units.size() != unit_count) return false;
+  for (std::uint32_t unit = 0; unit < unit_count; ++unit) {
+    if (units[unit].sm.smCount != sms_per_unit[unit]) return false;
+  }
+  device_ = device;
+  units_ = std::move(units);
+  return true;
+}
+
+Partition* PartitionPool::find(std::uint32_t lo, std::uint32_t hi) {
+  for (const auto& partition : partitions_) {
+    if (partition->lo == lo && partition->hi == hi) return partition.get();
+  }
+  return nullptr;
+}
+
+Partition* PartitionPool::make(std::uint32_t lo, std::uint32_t hi, bool& failed) {
+  failed = false;
+  if (is_full()) return nullptr;
+  const RelaxedCapture relaxed;
+  const Driver& d = driver();
+  CUdevResourceDesc description{};
+  CUgreenCtx green{};
+  CUcontext context{};
+  failed =
+      hi > units_.size() || lo >= hi ||
+      d.generate_desc(&description, &units_[lo], hi - lo) != CUDA_SUCCESS ||
+      d.green_create(&green, description, device_, CU_GREEN_CTX_DEFAULT_STREAM) != CUDA_SUCCESS;
+  if (failed) return nullptr;
+  failed = d.green_as_context(&context, green) != CUDA_SUCCESS;
+  if (failed) {
+    d.green_destroy(green);
+    return nullptr;
+  }
+  partitions_.push_back(std::make_unique<Partition>(lo, hi, green, context));
+  return partitions_.back().get();
+}
+
+std::vector<Partition*> PartitionPool::unused() const {
+  std::vector<Partition*> found;
+  for (const auto& partition : partitions_) {
+    if (partition->users.load() == 0) found.push_back(partition.get());
+  }
+  std::ranges::sort(found, {}, [](const Partition* p) { return p->last_used.load(); });
+  return found;
+}
+
+void PartitionPool::end(Partition* partition) {
+  const RelaxedCapture relaxed;
+  driver().green_destroy(partition->green);
+  std::erase_if(partitions_, [&](const auto& owned) { return owned.get() == partition; });
+}
+
+void PartitionPool::forget() {
+  partitions_.clear();
+  units_.clear();
+}
+
+}  // namespace fico::cuda

@@ -1,0 +1,207 @@
+#include "hook/graphs.hpp"
+
+#include <algorithm>
+
+#include "cuda/driver.hpp"
+#include "hook/kernels.hpp"
+#include "hook/streams.hpp"
+#include "hook/tenant.hpp"
+
+namespace fico::hook {
+namespace {
+
+const cuda::Driver& d() { return cuda::driver(); }
+
+// Node types that a copy of the graph may hold beside the original's: no memory that is allocated
+// by a node (it has one owner), nothing that starts other graphs.
+bool can_be_copied(CUgraphNodeType type) {
+  return type == CU_GRAPH_NODE_TYPE_KERNEL || type == CU_GRAPH_NODE_TYPE_MEMCPY ||
+         type == CU_GRAPH_NODE_TYPE_MEMSET || type == CU_GRAPH_NODE_TYPE_HOST ||
+         type == CU_GRAPH_NODE_TYPE_GRAPH || type == CU_GRAPH_NODE_TYPE_EMPTY ||
+         type == CU_GRAPH_NODE_TYPE_WAIT_EVENT || type == CU_GRAPH_NODE_TYPE_EVENT_RECORD ||
+         type == CU_GRAPH_NODE_TYPE_EXT_SEMAS_SIGNAL || type == CU_GRAPH_NODE_TYPE_EXT_SEMAS_WAIT ||
+         type == CU_GRAPH_NODE_TYPE_BATCH_MEM_OP;
+}
+
+// Calls visit(node, type) for every node, those of child graphs included, until one returns false.
+template <class Visit>
+bool visit_nodes(CUgraph graph, Visit visit) {
+  std::size_t count = 0;
+  if (d().graph_nodes(graph, nullptr, &count) != CUDA_SUCCESS) return false;
+  std::vector<CUgraphNode> nodes(count);
+  if (count != 0 && d().graph_nodes(graph, nodes.data(), &count) != CUDA_SUCCESS) return false;
+  return std::ranges::all_of(nodes, [&](CUgraphNode node) {
+    CUgraphNodeType type{};
+    if (d().graph_node_type(node, &type) != CUDA_SUCCESS || !visit(node, type)) return false;
+    if (type != CU_GRAPH_NODE_TYPE_GRAPH) return true;
+    CUgraph child = nullptr;
+    return d().graph_child(node, &child) == CUDA_SUCCESS && visit_nodes(child, visit);
+  });
+}
+
+// Moves the kernels of a graph to a context. False if one of them can't be moved.
+bool move_kernels(CUgraph graph, CUcontext to) {
+  return visit_nodes(graph, [&](CUgraphNode node, CUgraphNodeType type) {
+    if (type != CU_GRAPH_NODE_TYPE_KERNEL) return true;
+    CUDA_KERNEL_NODE_PARAMS parameters{};
+    if (d().graph_kernel_get(node, &parameters) != CUDA_SUCCESS) return false;
+    if (parameters.func != nullptr && needs_whole_gpu(parameters.func)) return true;
+    if (parameters.kern == nullptr) return false;
+    parameters.func = nullptr;  // with it, `ctx` is ignored (cuGraphKernelNodeSetParams)
+    parameters.ctx = to;
+    return d().graph_kernel_set(node, &parameters) == CUDA_SUCCESS;
+  });
+}
+
+}  // namespace
+
+Graphs& Graphs::self() {
+  static auto* graphs = new Graphs;
+  return *graphs;
+}
+
+void Graphs::adopt(Exec& entry, CUgraph graph) {
+  const cuda::RelaxedCapture relaxed;
+  if (entry.graph != nullptr) d().graph_destroy(entry.graph);
+  entry.graph = nullptr;
+  if ((entry.flags & CUDA_GRAPH_INSTANTIATE_FLAG_DEVICE_LAUNCH) != 0 ||
+      d().graph_clone == nullptr || d().graph_kernel_set == nullptr) {
+    return;
+  }
+  const bool copyable =
+      visit_nodes(graph, [](CUgraphNode, CUgraphNodeType type) { return can_be_copied(type); });
+  if (copyable && d().graph_clone(&entry.graph, graph) != CUDA_SUCCESS) entry.graph = nullptr;
+}
+
+void Graphs::instantiated(CUgraphExec exec, CUgraph graph, unsigned long long flags) {
+  if (!Tenant::self().is_active()) return;
+  const Context* context = Streams::self().current_context();
+  if (context == nullptr || !context->confinable) return;
+  auto entry = std::make_shared<Exec>();
+  entry->flags = flags & ~static_cast<unsigned long long>(CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD);
+  entry->context = context->handle;
+  adopt(*entry, graph);
+  const std::lock_guard lock(mutex_);
+  execs_[exec] = std::move(entry);
+}
+
+std::shared_ptr<Graphs::Exec> Graphs::find(CUgraphExec exec) {
+  const std::shared_lock lock(mutex_);
+  const auto found = execs_.find(exec);
+  return found == execs_.end() ? nullptr : found->second;
+}
+
+void Graphs::drop_variants(Exec& entry) {
+  const cuda::RelaxedCapture relaxed;
+  for (const Variant& variant : entry.variants) {
+    d().graph_exec_destroy(variant.exec);
+    variant.partition->users.fetch_sub(1);
+  }
+  entry.variants.clear();
+}
+
+CUgraphExec Graphs::variant_for(Exec& entry, cuda::Partition& partition) {
+  for (const Variant& variant : entry.variants) {
+    if (variant.partition == &partition) return variant.exec;
+  }
+  const cuda::RelaxedCapture relaxed;
+  if (entry.variants.size() >= kMaxVariants) {
+    // Destroying one that still runs is legal: the driver keeps it until it has ended.
+    d().graph_exec_destroy(entry.variants.front().exec);
+    entry.variants.front().partition->users.fetch_sub(1);
+    entry.variants.erase(entry.variants.begin());
+  }
+  CUgraphExec made = nullptr;
+  if (!move_kernels(entry.graph, partition.context) ||
+      d().graph_instantiate(&made, entry.graph, entry.flags) != CUDA_SUCCESS) {
+    d().graph_destroy(entry.graph);
+    entry.graph = nullptr;
+    return nullptr;
+  }
+  partition.users.fetch_add(1);
+  entry.variants.push_back({&partition, made});
+  Tenant::self().count(Counter::graphs_rebuilt);
+  return made;
+}
+
+CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Launch real) {
+  Tenant& tenant = Tenant::self();
+  const std::shared_ptr<Exec> entry = tenant.is_active() ? find(exec) : nullptr;
+  const std::unique_lock exec_lock =
+      entry != nullptr ? std::unique_lock(entry->mutex) : std::unique_lock<std::mutex>();
+  const Issue issue(stream, per_thread, Work::kLaunch);
+  if (issue.is_captured()) {
+    tenant.count(Counter::captured_launches);
+    return real(exec, issue.stream());
+  }
+  tenant.count(Counter::graph_launches);
+  CUgraphExec chosen = exec;
+  if (issue.is_on_partition()) {
+    CUgraphExec variant = entry != nullptr && entry->graph != nullptr
+                              ? variant_for(*entry, *issue.partition())
+                              : nullptr;
+    if (variant != nullptr) {
+      chosen = variant;
+    } else {
+      tenant.count(Counter::open_graphs);
+    }
+  }
+  const bool several = entry != nullptr && (!entry->variants.empty() || entry->launched);
+  if (several && entry->launched) d().stream_wait(issue.stream(), entry->last, 0);
+  const CUresult result = real(chosen, issue.stream());
+  if (several && result == CUDA_SUCCESS) {
+    if (entry->last == nullptr) d().event_create(&entry->last, CU_EVENT_DISABLE_TIMING);
+    entry->launched = d().event_record(entry->last, issue.stream()) == CUDA_SUCCESS;
+  }
+  return result;
+}
+
+void Graphs::destroying(CUgraphExec exec) {
+  const std::shared_ptr<Exec> entry = find(exec);
+  if (entry == nullptr) return;
+  {
+    const std::lock_guard lock(mutex_);
+    execs_.erase(exec);
+  }
+  const std::lock_guard lock(entry->mutex);
+  const cuda::RelaxedCapture relaxed;
+  drop_variants(*entry);
+  if (entry->graph != nullptr) d().graph_destroy(entry->graph);
+  if (entry->last != nullptr) d().event_destroy(entry->last);
+}
+
+void Graphs::updated(CUgraphExec exec, CUgraph graph) {
+  const std::shared_ptr<Exec> entry = find(exec);
+  if (entry == nullptr) return;
+  const std::lock_guard lock(entry->mutex);
+  drop_variants(*entry);
+  adopt(*entry, graph);
+}
+
+void Graphs::kernel_changed(CUgraphExec exec, CUgraphNode node,
+                            const CUDA_KERNEL_NODE_PARAMS& parameters) {
+  const std::shared_ptr<Exec> entry = find(exec);
+  if (entry == nullptr || entry->graph == nullptr) return;
+  const std::lock_guard lock(entry->mutex);
+  const cuda::RelaxedCapture relaxed;
+  drop_variants(*entry);
+  CUgraphNode ours = nullptr;
+  if (d().graph_node_in_clone(&ours, node, entry->graph) == CUDA_SUCCESS &&
+      d().graph_kernel_set(ours, &parameters) == CUDA_SUCCESS) {
+    return;
+  }
+  d().graph_destroy(entry->graph);
+  entry->graph = nullptr;
+}
+
+void Graphs::changed(CUgraphExec exec) {
+  const std::shared_ptr<Exec> entry = find(exec);
+  if (entry == nullptr) return;
+  const std::lock_guard lock(entry->mutex);
+  const cuda::RelaxedCapture relaxed;
+  drop_variants(*entry);
+  if (entry->graph != nullptr) d().graph_destroy(entry->graph);
+  entry->graph = nullptr;
+}
+
+}  // namespace fico::hook

@@ -1,0 +1,193 @@
+// One operation on one virtual stream: where it goes, and what it has to come after.
+#include "base/log.hpp"
+#include "cuda/driver.hpp"
+#include "hook/streams.hpp"
+#include "hook/tenant.hpp"
+
+namespace fico::hook {
+namespace {
+
+const cuda::Driver& d() { return cuda::driver(); }
+
+// The real stream where a virtual stream is.
+CUstream real_of(const Stream& stream) {
+  return stream.at.partition != nullptr ? stream.at.stream : stream.home;
+}
+
+bool ensure_event(Stream& stream) {
+  if (stream.event != nullptr) return true;
+  const cuda::Current current(stream.context.handle);
+  return d().event_create(&stream.event, CU_EVENT_DISABLE_TIMING) == CUDA_SUCCESS;
+}
+
+// Lets `to` wait for all that `from` holds now, with the event of `owner`. The event may be
+// recorded anew at once: a wait takes the record that is current when it is issued
+// (cuStreamWaitEvent).
+bool chain(Stream& owner, CUstream from, CUstream to) {
+  return ensure_event(owner) && d().event_record(owner.event, from) == CUDA_SUCCESS &&
+         d().stream_wait(to, owner.event, 0) == CUDA_SUCCESS;
+}
+
+// Moves a stream; its mutex is held. On failure it stays where it is, which is correct, and
+// counted.
+bool hop(Stream& stream, const Place& to) {
+  if (stream.at.partition == to.partition) return true;
+  const CUstream target = to.partition != nullptr ? to.stream : stream.home;
+  Tenant& tenant = Tenant::self();
+  if (!chain(stream, real_of(stream), target)) {
+    tenant.count(Counter::driver_errors, "a stream could not be moved to another partition");
+    return false;
+  }
+  stream.context.moved.store(true, std::memory_order_relaxed);
+  if (stream.at.partition != nullptr) stream.at.partition->users.fetch_sub(1);
+  if (to.partition != nullptr) to.partition->users.fetch_add(1);
+  stream.at = to;
+  tenant.count(Counter::hops);
+  return true;
+}
+
+// The order of the legacy default stream (CUDA programming guide, "Default Stream"): an operation
+// on it comes after all that blocking streams of its context hold, and theirs after it. Between
+// streams that are both at home the driver sees to it; everything else is done here. The caller
+// holds the context's legacy_mutex, which is the mutex of all streams concerned.
+bool order(Stream& stream) {
+  Context& context = stream.context;
+  Stream& legacy = *context.legacy;
+  bool good = true;
+  if (&stream != &legacy) {
+    if (stream.legacy_seen != legacy.issued) {
+      if (legacy.at.partition != nullptr) {
+        good = chain(legacy, legacy.at.stream, real_of(stream));
+      } else if (stream.at.partition != nullptr && legacy.event != nullptr) {
+        // Recorded by mark_home_work() when the legacy stream last worked at home: recording on the
+        // legacy stream here would break a capture on some other blocking stream.
+        good = d().stream_wait(stream.at.stream, legacy.event, 0) == CUDA_SUCCESS;
+      }
+      stream.legacy_seen = legacy.issued;
+    }
+    ++stream.issued;
+    return good;
+  }
+  bool home_is_behind = false;
+  for (Stream* other : context.blocking) {
+    if (other->issued == other->seen_by_legacy) continue;
+    other->seen_by_legacy = other->issued;
+    if (other->at.partition != nullptr) {
+      good &= chain(*other, other->at.stream, real_of(legacy));
+    } else {
+      home_is_behind = true;
+    }
+  }
+  // All blocking streams at home at once, those of other threads too: the driver lets a record on
+  // the legacy stream wait for them.
+  if (home_is_behind && legacy.at.partition != nullptr) {
+    good &= chain(legacy, CU_STREAM_LEGACY, legacy.at.stream);
+  }
+  std::erase_if(context.blocking, [](const Stream* other) {
+    return other->kind == StreamKind::kPerThread && other->ended.load() &&
+           other->issued == other->seen_by_legacy;
+  });
+  ++legacy.issued;
+  return good;
+}
+
+// Whether operations on the stream are being recorded into a graph, or would be refused because of
+// a capture: then the driver has to see them where the program put them.
+bool is_recorded(const Stream& stream) {
+  CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+  return d().stream_is_capturing(stream.home, &status) != CUDA_SUCCESS ||
+         status != CU_STREAM_CAPTURE_STATUS_NONE;
+}
+
+}  // namespace
+
+Issue::Issue(CUstream handle, bool per_thread, Work work) : real_(handle) {
+  if (!Tenant::self().is_active()) return;
+  Streams& streams = Streams::self();
+  virtual_ = streams.find(handle, per_thread, open_);
+  if (virtual_ == nullptr) return;
+  lock_ = std::unique_lock(virtual_->mutex);
+  if (streams.captures.load(std::memory_order_acquire) > 0 && is_recorded(*virtual_)) {
+    captured_ = true;
+    virtual_ = nullptr;
+    lock_.unlock();
+    return;
+  }
+  choose_place(work);
+  // Waiting for a blocking stream does not wait for the legacy stream, but the reverse does.
+  const bool in_order = work != Work::kWait || virtual_->kind == StreamKind::kLegacy;
+  if (in_order && virtual_->blocking && virtual_->context.moved.load(std::memory_order_relaxed) &&
+      !order(*virtual_)) {
+    Tenant::self().count(Counter::driver_errors,
+                         "the order of the default stream could not be kept");
+  }
+  if (virtual_->at.partition != nullptr) real_ = virtual_->at.stream;
+}
+
+void Issue::choose_place(Work work) {
+  if (work == Work::kMark || work == Work::kWait) return;
+  Tenant& tenant = Tenant::self();
+  Stream& stream = *virtual_;
+  const arena::Grant grant = tenant.grant();
+  if (work == Work::kHome || grant.mode == arena::Mode::kOpen) {
+    hop(stream, {stream.home, nullptr});
+    return;
+  }
+  Streams& streams = Streams::self();
+  cuda::Partition* partition = nullptr;
+  if (grant.mode == arena::Mode::kConfined) {
+    const Tenant::Range range = tenant.own_range(grant);
+    const cuda::Partition* at = stream.at.partition;
+    if (at != nullptr && at->lo == range.lo && at->hi == range.hi) return;
+    partition = streams.use_partition(stream, range.lo, range.hi);
+  } else {
+    partition = streams.use_random_partition(stream);
+  }
+  if (partition == nullptr) return;  // counted; the stream stays where it is
+  const Place place = Streams::place_on(stream, *partition);
+  if (place.partition != nullptr) {
+    hop(stream, place);
+  } else {
+    tenant.count(Counter::driver_errors, "a stream on a partition could not be made");
+  }
+  partition->users.fetch_sub(1);  // the stream is a user of its own now
+}
+
+bool Issue::go_home() {
+  if (virtual_ == nullptr || !hop(*virtual_, {virtual_->home, nullptr})) return false;
+  real_ = virtual_->home;
+  return true;
+}
+
+namespace {
+
+// Blocking streams elsewhere will have to wait for what the legacy stream did at home: see order().
+void mark_home_work(Stream& legacy) {
+  if (legacy.context.moved.load(std::memory_order_relaxed) && !legacy.context.blocking.empty() &&
+      ensure_event(legacy)) {
+    d().event_record(legacy.event, CU_STREAM_LEGACY);
+  }
+}
+
+}  // namespace
+
+void Issue::finish_home() {
+  if (virtual_ == nullptr) return;
+  const std::lock_guard lock(virtual_->mutex);
+  // Who looked at the counter before the call was made has not waited for it.
+  ++virtual_->issued;
+  if (virtual_->at.partition != nullptr) {
+    chain(*virtual_, virtual_->home, virtual_->at.stream);
+  } else if (virtual_->kind == StreamKind::kLegacy) {
+    mark_home_work(*virtual_);
+  }
+}
+
+Issue::~Issue() {
+  if (lock_.owns_lock() && virtual_->kind == StreamKind::kLegacy &&
+      virtual_->at.partition == nullptr) {
+    mark_home_work(*virtual_);
+  }
+}
+
+}  // namespace fico::hook

@@ -1,0 +1,190 @@
+// Virtual streams: every stream of the program is mapped to one real stream at a time, its own
+// (home) or one of a partition, and everything ordered in it follows the mapping.
+//
+// A move (hop) records an event where the stream was and lets the new place wait for it, so the
+// work of a virtual stream is one chain wherever it runs. What hardware streams of a partition lose
+// is the order between the legacy default stream and blocking streams (partition streams must be
+// NON_BLOCKING): that is put back with events, see order().
+#pragma once
+
+#include <cuda.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "arena/claims.hpp"
+#include "cuda/partitions.hpp"
+
+namespace fico::hook {
+
+struct Context;
+
+// A real stream that a virtual stream may be at.
+struct Place {
+  CUstream stream = nullptr;
+  cuda::Partition* partition = nullptr;  // nullptr: at home
+};
+
+enum class StreamKind : std::uint8_t { kCreated, kLegacy, kPerThread };
+
+struct Stream {
+  Stream(Context& owner, CUstream handle, StreamKind stream_kind, bool is_blocking,
+         int stream_priority);
+
+  Context& context;
+  const CUstream home;  // the program's own stream: its handle, or the constant of a default stream
+  const StreamKind kind;
+  const bool blocking;  // takes part in the order of the legacy default stream (itself included)
+  const int priority;
+  std::mutex own_mutex;
+  // Guards all below. Streams that the legacy stream orders share one, that of their context.
+  std::mutex& mutex;
+
+  Place at;
+  std::vector<Place> places;      // its streams on partitions
+  CUevent event = nullptr;        // for hops and ordering: recorded and waited for under the mutex
+  std::uint64_t issued = 0;       // operations so far (kept for blocking streams only)
+  std::uint64_t legacy_seen = 0;  // of the legacy stream: how much this one is ordered after
+  std::uint64_t seen_by_legacy = 0;  // how much of this one the legacy stream is ordered after
+  std::atomic<bool> ended{false};    // its thread has gone, or the program has destroyed it
+};
+
+// A CUDA context of the program.
+struct Context {
+  CUcontext handle = nullptr;
+  CUdevice device = 0;
+  bool confinable = false;  // the primary context of the session's GPU, its units split as agreed
+  const char* why_open = nullptr;
+  std::atomic<bool> moved{false};  // some stream has left its home: from then on order() is needed
+  std::mutex legacy_mutex;
+  std::unique_ptr<Stream> legacy;
+  std::vector<Stream*>
+      blocking;           // created and per-thread blocking streams; guarded by legacy_mutex
+  std::mutex pool_mutex;  // taken after a stream's mutex
+  cuda::PartitionPool pool;
+};
+
+// What an operation asks of the place where it runs.
+enum class Work : std::uint8_t {
+  kWait,    // the caller waits for the stream or asks about it: nothing is put in it
+  kMark,    // uses no SMs: stays where the stream is
+  kLaunch,  // may use SMs: goes where the grant says
+  kHome,    // must run on the program's own stream
+};
+
+// One operation on one stream, from choosing the place to having been issued. Holds the stream's
+// lock, so that place and operation are one step for every other thread.
+class Issue {
+ public:
+  Issue(CUstream handle, bool per_thread, Work work);
+  ~Issue();
+  Issue(const Issue&) = delete;
+  Issue& operator=(const Issue&) = delete;
+
+  // Where to issue it.
+  CUstream stream() const { return real_; }
+  bool is_on_partition() const { return virtual_ != nullptr && virtual_->at.partition != nullptr; }
+  bool is_captured() const { return captured_; }
+  // Whether the call passes through because nothing is known of its stream.
+  bool is_unknown() const { return virtual_ == nullptr && !captured_; }
+  // The context whose default stream was named, if it can't be confined.
+  const Context* open_context() const { return open_; }
+  cuda::Partition* partition() const {
+    return virtual_ == nullptr ? nullptr : virtual_->at.partition;
+  }
+  // Moves the stream home, for a launch that its partition can't take. False if that failed.
+  bool go_home();
+  // Gives the lock back early, for calls that wait. finish_home() must follow one made at home.
+  void unlock() {
+    if (lock_.owns_lock()) lock_.unlock();
+  }
+  // After a call that was made on a default stream at home without the lock: what is issued from
+  // now on is ordered behind it.
+  void finish_home();
+
+ private:
+  void choose_place(Work work);
+
+  CUstream real_;
+  Stream* virtual_ = nullptr;
+  const Context* open_ = nullptr;
+  bool captured_ = false;
+  std::unique_lock<std::mutex> lock_;
+};
+
+// All virtual streams and contexts of the process. Never destroyed.
+class Streams {
+ public:
+  static Streams& self();
+
+  // The virtual stream of a handle, or nullptr for one that is not known (then the call passes
+  // through). Default streams are those of the current context.
+  // `open` is set if it is a default stream of a context that can't be confined.
+  Stream* find(CUstream handle, bool per_thread, const Context*& open);
+  // The context that is current to the thread, entered if it is new; nullptr if there is none.
+  Context* current_context();
+
+  void created(CUstream handle);
+  // Before the real stream is destroyed: its work is gathered at home and its places are given up.
+  void destroying(CUstream handle);
+  // A context has ended or is about to: its streams are forgotten. With `destroy` the partitions
+  // are ended in the driver too.
+  void forget_context(CUcontext handle, bool destroy);
+  Context* find_context(CUcontext handle);
+
+  // Whether no stream has unfinished work on partitions that touch these units.
+  bool is_idle_on(arena::UnitSet units);
+
+  // The program's references to the primary context of a device.
+  void primary_retained(CUdevice device, CUcontext context);
+  void primary_releasing(CUdevice device);
+  void primary_resetting(CUdevice device);
+
+  // Whether the stream records; false if the driver can't tell.
+  static bool is_capturing(CUstream handle, bool per_thread);
+  void capture_ended();
+
+  // Captures under way in the process; the launch path looks closer only while there are some.
+  std::atomic<int> captures{0};
+
+  // Events recorded in capturing streams, kept while captures are under way.
+  void note_captured_event(CUevent event, bool captured);
+  bool is_captured_event(CUevent event);
+
+  // A partition for these units, or a random one, with a user counted for the caller, who holds the
+  // stream's mutex. nullptr if there can be none: counted, and the launch stays at home.
+  cuda::Partition* use_partition(Stream& stream, std::uint32_t lo, std::uint32_t hi);
+  cuda::Partition* use_random_partition(Stream& stream);
+  // The stream's place there, made if it is new; its `partition` is nullptr if the driver refused.
+  static Place place_on(Stream& stream, cuda::Partition& partition);
+
+ private:
+  static constexpr std::size_t kTableSize = 8192;
+  static constexpr std::size_t kGraveyard = 1024;
+  Stream* per_thread(Context& context);
+  Context* enter_context(CUcontext handle);
+  void enter(Stream* stream);
+  void remove(Stream* stream);
+  bool make_room(Stream& stream);
+  cuda::Partition* make_partition(Stream& stream, std::uint32_t lo, std::uint32_t hi);
+
+  std::atomic<Stream*> table_[kTableSize] = {};  // by handle; a slot is never emptied, only reused
+  std::mutex registry_mutex_;                    // taken after a stream's and a pool's mutex
+  std::vector<Stream*> all_;
+  std::vector<Stream*>
+      graveyard_;  // destroyed ones: a racing look-up may still read them for a while
+  std::unordered_map<CUcontext, Context*> contexts_;
+  struct Primary {
+    CUcontext context = nullptr;
+    int references = 0;
+  };
+  std::unordered_map<CUdevice, Primary> primaries_;  // guarded by registry_mutex_
+  std::mutex captured_mutex_;
+  std::vector<CUevent> captured_events_;
+};
+
+}  // namespace fico::hook

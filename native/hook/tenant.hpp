@@ -1,0 +1,68 @@
+// This process as a tenant of its session: the grant it reads, what it counts, the units it claims.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "arena/arena.hpp"
+#include "arena/claims.hpp"
+#include "arena/counters.hpp"
+#include "arena/membership.hpp"
+
+namespace fico::hook {
+
+using arena::Counter;
+
+// One a process, made at the first use of CUDA and never destroyed: other threads of the program
+// may still launch while it exits.
+class Tenant {
+ public:
+  static Tenant& self();
+
+  // Enters the session that FICO_ARENA and FICO_TENANT name, once; later calls return at once. If
+  // that fails the program runs as without Fico and one line says why.
+  void attach();
+
+  // Starts the thread that keeps claims and sweeps up after dead tenants. Called when the session's
+  // GPU is first used. In a forked child nothing is started.
+  void start_keeper();
+
+  // False if there is no session, it could not be entered, or this is a forked child of a process
+  // that used CUDA: then every call passes through.
+  bool is_active() const { return active_.load(std::memory_order_relaxed); }
+
+  // The grant now; open if not active.
+  arena::Grant grant() const { return slot_->grant.load(std::memory_order_acquire); }
+
+  // The units to work on under a confining grant: those of it that are claimed already.
+  struct Range {
+    std::uint32_t lo;
+    std::uint32_t hi;
+  };
+  Range own_range(arena::Grant grant);
+
+  const arena::Layout& session() const { return arena_->layout(); }
+
+  void count(Counter counter) {
+    slot_->counters[static_cast<std::uint32_t>(counter)].fetch_add(1, std::memory_order_relaxed);
+  }
+  // Counts, and keeps the text for `fico status` if it is among the first of its tenant.
+  void count(Counter counter, const char* note);
+
+ private:
+  Tenant();
+  void keep();
+  bool settle(arena::Grant grant);
+  static void in_forked_child();
+
+  // Where a process without a session reads and counts: always open, never shown.
+  static arena::Tenant nobody_;
+
+  std::atomic<bool> active_{false};
+  arena::Tenant* slot_ = &nobody_;
+  arena::Arena* arena_ = nullptr;
+  arena::Member member_{};
+  std::atomic<arena::Grant> own_{};  // the range in use, and the epoch it was settled for
+};
+
+}  // namespace fico::hook
