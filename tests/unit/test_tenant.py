@@ -87,6 +87,7 @@ def test_a_tenant_of_the_emulated_gpu_finds_its_driver_and_no_mps() -> None:
     )
     assert environment["LD_LIBRARY_PATH"] == f"{_native.emulated_driver_dir()}:/l"
     assert not [name for name in environment if name.startswith("CUDA_MPS")]
+    assert environment["FICO_EMULATED_STATE"] == f"{EMULATED.arena_path}.device"
 
 
 def test_a_memory_limit_below_what_mps_counts_is_refused() -> None:

@@ -17,7 +17,7 @@ from fico.runtime.errors import FicoError
 from fico.runtime.gpus import EMULATED
 from fico.runtime.lock import sessions_locked
 from fico.runtime.program import Program
-from fico.runtime.pump import close_others, fork_pump
+from fico.runtime.pump import close_others, fork_pump, new_lock
 from fico.runtime.session import Session, abandon_session, ensure_session
 from fico.runtime.tenant import (
     Membership,
@@ -106,9 +106,11 @@ class Launch:
 
     def _start_pumps(self) -> None:
         names = [tenant.member.name for tenant in self._tenants if tenant.member is not None]
+        lock = new_lock()
         for tenant, prefix in zip(self._tenants, self.prefixes(names), strict=True):
             out, err = tenant.output
-            self._pumps.add(fork_pump(prefix, {out: 1, err: 2}))
+            self._pumps.add(fork_pump(prefix, {out: 1, err: 2}, lock))
+        os.close(lock)
         for tenant in self._tenants:
             for descriptor in tenant.output:
                 os.close(descriptor)

@@ -4,6 +4,7 @@ A process of its own, so that the end of whoever started the tenant is not the e
 reads until the tenant has closed its output, whether or not anybody still listens.
 """
 
+import fcntl
 import os
 import select
 import signal
@@ -11,31 +12,41 @@ from collections.abc import Mapping
 
 _READ_BYTES = 1 << 16
 _LONGEST_LINE_BYTES = 1 << 16
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
 
 
-def fork_pump(prefix: bytes, streams: Mapping[int, int]) -> int:
+def new_lock() -> int:
+    """A descriptor by which pumps with the same target write one after the other."""
+    return os.memfd_create("fico-pump")
+
+
+def fork_pump(prefix: bytes, streams: Mapping[int, int], lock: int) -> int:
     """Start a pump from each descriptor (the read end of a pipe) to another; gives its process id.
 
     The caller closes its own copies of the read ends.
     """
-    pid = os.fork()
-    if pid != 0:
-        return pid
-    code = 1
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
     try:
-        _detach(streams)
-        _pump(prefix, streams)
-        code = 0
+        pid = os.fork()
+        if pid != 0:
+            return pid
+        code = 1
+        try:
+            _detach({*streams, *streams.values(), lock})
+            _pump(prefix, streams, lock)
+            code = 0
+        finally:
+            os._exit(code)
     finally:
-        os._exit(code)
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
 
 
-def _detach(streams: Mapping[int, int]) -> None:
+def _detach(kept: set[int]) -> None:
     os.setsid()  # no signal of the terminal, and no stop when writing to it
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+    for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    close_others({0, 1, 2, *streams, *streams.values()})
+    close_others({0, 1, 2, *kept})
 
 
 def close_others(kept: set[int]) -> None:
@@ -48,7 +59,7 @@ def close_others(kept: set[int]) -> None:
     os.closerange(begin, os.sysconf("SC_OPEN_MAX"))
 
 
-def _pump(prefix: bytes, streams: Mapping[int, int]) -> None:
+def _pump(prefix: bytes, streams: Mapping[int, int], lock: int) -> None:
     pending = dict.fromkeys(streams, b"")
     poll = select.poll()
     for source in streams:
@@ -62,7 +73,10 @@ def _pump(prefix: bytes, streams: Mapping[int, int]) -> None:
                 lines.append(rest)
                 rest = b""
             if lines:
-                _write(streams[source], b"".join(prefix + line + b"\n" for line in lines))
+                text = b"".join(prefix + line + b"\n" for line in lines)
+                fcntl.lockf(lock, fcntl.LOCK_EX)
+                _write(streams[source], text)
+                fcntl.lockf(lock, fcntl.LOCK_UN)
             pending[source] = rest
             if not chunk:
                 poll.unregister(source)

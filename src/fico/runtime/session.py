@@ -68,6 +68,11 @@ class Session:
         return arena_path(self.key)
 
     @property
+    def device_path(self) -> Path:
+        """What the processes of an emulated GPU share; goes with the arena."""
+        return self.arena_path.with_name(f"{self.arena_path.name}.device")
+
+    @property
     def mps(self) -> Mps | None:
         """Its MPS daemon; an emulated GPU has none."""
         return None if self.gpu.emulated else Mps(self.folder)
@@ -95,7 +100,7 @@ def known_sessions() -> list[Session]:
     """Sessions that have an arena, usable or not, in the order of their GPUs."""
     prefix = arena_path("").name
     keys = [path.name.removeprefix(prefix) for path in shm_dir().glob(f"{prefix}*")]
-    # A name with a dot is an arena that somebody is making.
+    # A name with a dot is something beside an arena.
     sessions = [Session(_described(key)) for key in keys if "." not in key]
     return sorted(sessions, key=lambda session: (session.gpu.emulated, session.gpu.index))
 
@@ -219,9 +224,9 @@ def _no_space(free_bytes: int) -> FicoError:
 def _remove(session: Session) -> None:
     """Take everything of a session away; its arena first, so that nobody joins meanwhile."""
     session.arena_path.unlink(missing_ok=True)
-    # Drafts of arenas whose maker was killed.
-    for draft in shm_dir().glob(f"{session.arena_path.name}.*"):
-        draft.unlink(missing_ok=True)
+    # The state of an emulated GPU, and drafts of arenas whose maker was killed.
+    for beside in shm_dir().glob(f"{session.arena_path.name}.*"):
+        beside.unlink(missing_ok=True)
     if session.mps is not None:
         session.mps.stop()
     shutil.rmtree(session.folder, ignore_errors=True)

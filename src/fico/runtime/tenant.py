@@ -107,6 +107,8 @@ def tenant_environment(
     environment.pop("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", None)
     if session.mps is not None:
         environment.update(session.mps.environment())
+    else:
+        environment.setdefault("FICO_EMULATED_STATE", str(session.device_path))
     if spec.memory_bytes:
         environment["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = f"0={spec.memory_bytes // _MIB}M"
     return environment
