@@ -1,0 +1,25 @@
+// What the environment says about the emulated device; read once, at cuInit.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace fico::emulator {
+
+struct Settings {
+  /// FICO_EMULATED_STATE: the file that the processes of one emulated GPU share.
+  std::string state_path;
+  /// FICO_EMULATED_DILATION: real time is emulated time times this.
+  double dilation = 1;
+  /// FICO_EMULATED_INSTANT=1: work takes no modelled time, and no state is shared.
+  bool instant = false;
+  /// FICO_EMULATED_SEED: in instant mode, work is held back and reordered at random as far as CUDA
+  /// leaves its order open.
+  std::optional<std::uint64_t> seed;
+};
+
+/// Wrong values are reported on stderr, one line each, and their defaults are taken.
+Settings read_settings();
+
+}  // namespace fico::emulator

@@ -1,0 +1,6 @@
+# Tests of the emulated device, which they open at run time.
+add_executable(emulator_test emulator_test.cpp)
+target_link_libraries(emulator_test PRIVATE fico_flags fico_cuda_headers ${CMAKE_DL_LIBS})
+target_compile_definitions(emulator_test PRIVATE
+  FICO_EMULATED_LIBRARY="$<TARGET_FILE:fico_emulator>")
+add_dependencies(emulator_test fico_emulator)
