@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "show the sessions and their tenants",
     "set": "change a tenant or a session while it runs",
     "down": "end a session",
+    "doctor": "look at what Fico needs on this machine",
 }
 
 

@@ -64,17 +64,22 @@ def find_gpu(selector: str) -> Gpu:
     )
 
 
-def ask_driver(selector: str, emulated: bool) -> dict[str, Any]:
-    """The probe's answer (see fico.runtime.probe); a probe that dies is an answer with an error."""
+def ask_driver(
+    selector: str, emulated: bool, *options: str, extra: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The probe's answer (see fico.runtime.probe); a probe that dies is an answer with an error.
+
+    The options are the probe's; what is extra is set in its environment.
+    """
     environment = driver_environment(emulated, os.environ)
     for name in list(environment):
         # The probe is no tenant and no client of MPS, and counts GPUs as nvidia-smi does.
         if name in ("LD_PRELOAD", "CUDA_VISIBLE_DEVICES") or name.startswith("CUDA_MPS_"):
             del environment[name]
-    environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+    environment |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **(extra or {})}
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-S", _PROBE, selector],
+            [sys.executable, "-I", "-S", _PROBE, selector, *options],
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -16,6 +16,7 @@ from fico.runtime.errors import FicoError
 from fico.runtime.processes import Process, all_processes, look_up
 
 CONTROL = "nvidia-cuda-mps-control"
+SERVER = "nvidia-cuda-mps-server"
 _COMMAND = "nvidia-cuda-mps"  # both programs' names, as the kernel cuts them
 _READY_WITHIN_S = 15.0
 _ANSWER_WITHIN_S = 15.0
@@ -24,12 +25,14 @@ _LONGEST_SOCKET_PATH = 107
 _LONGEST_SOCKET_NAME = len("/control_privileged")
 
 
+def mps_processes() -> list[Process]:
+    """Every control daemon and server on this machine, of whatever user."""
+    return [process for process in all_processes() if process.command == _COMMAND]
+
+
 def other_users_mps() -> Process | None:
     """An MPS process of another user; while it has clients, ours have to wait for ever."""
-    for process in all_processes():
-        if process.command == _COMMAND and process.user != os.getuid():
-            return process
-    return None
+    return next((process for process in mps_processes() if process.user != os.getuid()), None)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""What the driver says about a GPU: `python -m fico.runtime.probe [INDEX|UUID]` prints JSON.
+"""What the driver says about a GPU: `python -m fico.runtime.probe INDEX|UUID [--try]` prints JSON.
 
 A process of its own, because a process that has initialised CUDA keeps the GPU busy, can't change
 what it sees, and dies with a driver that misbehaves. Prints one object: `gpus` (index, uuid, name
-of each), `gpu` (the one that was asked for, with its units, or null) and `error` (or null).
+of each), `gpu` (the one that was asked for, with its units, or null) and `error` (or null). With
+`--try` a green context is made and ended; the GPU's `green_context` says why that failed, or null.
 """
 
 import ctypes
@@ -17,6 +18,7 @@ from typing import Any
 _RESOURCE_BYTES = 144
 _RESOURCE_SM_COUNT_AT = 96
 _RESOURCE_TYPE_SM = 1
+_GREEN_CONTEXT_DEFAULT_STREAM = 1
 
 # Units of at least this many SMs are whole co-scheduled groups, so that kernels with clusters run
 # on every one of them.
@@ -77,28 +79,37 @@ class Driver:
 
     def sms_per_unit(self, index: int) -> list[int]:
         """SMs of each co-scheduled group that the driver makes, the remainder last."""
-        whole = (ctypes.c_ubyte * _RESOURCE_BYTES)()
-        rest = (ctypes.c_ubyte * _RESOURCE_BYTES)()
-        groups = (ctypes.c_ubyte * (_RESOURCE_BYTES * _MOST_UNITS))()
+        return [_sm_count(group) for group in self._units(index)]
+
+    def try_green_context(self, index: int) -> None:
+        """Make a green context on the first unit, and end it. DriverError if that fails."""
+        unit = ctypes.create_string_buffer(self._units(index)[0], _RESOURCE_BYTES)
+        described, context = ctypes.c_void_p(), ctypes.c_void_p()
+        self.call("cuDevResourceGenerateDesc", ctypes.byref(described), unit, ctypes.c_uint(1))
+        device = self._device(index)
+        flags = ctypes.c_uint(_GREEN_CONTEXT_DEFAULT_STREAM)
+        self.call("cuGreenCtxCreate", ctypes.byref(context), described, device, flags)
+        self.call("cuGreenCtxDestroy", context)
+
+    def _units(self, index: int) -> list[bytes]:
+        whole = ctypes.create_string_buffer(_RESOURCE_BYTES)
+        rest = ctypes.create_string_buffer(_RESOURCE_BYTES)
+        groups = ctypes.create_string_buffer(_RESOURCE_BYTES * _MOST_UNITS)
         count = ctypes.c_uint(_MOST_UNITS)
-        self.call(
-            "cuDeviceGetDevResource",
-            self._device(index),
-            ctypes.byref(whole),
-            ctypes.c_int(_RESOURCE_TYPE_SM),
-        )
+        kind = ctypes.c_int(_RESOURCE_TYPE_SM)
+        self.call("cuDeviceGetDevResource", self._device(index), whole, kind)
         self.call(
             "cuDevSmResourceSplitByCount",
-            ctypes.byref(groups),
+            groups,
             ctypes.byref(count),
-            ctypes.byref(whole),
-            ctypes.byref(rest),
+            whole,
+            rest,
             ctypes.c_uint(0),
             ctypes.c_uint(SMS_PER_UNIT_AT_LEAST),
         )
-        counts = [_sm_count(groups, i * _RESOURCE_BYTES) for i in range(count.value)]
-        remainder = _sm_count(rest, 0)
-        return counts + [remainder] * (remainder > 0)
+        ends = range(0, count.value * _RESOURCE_BYTES, _RESOURCE_BYTES)
+        units = [groups.raw[at : at + _RESOURCE_BYTES] for at in ends]
+        return units + [rest.raw] * (_sm_count(rest.raw) > 0)
 
     def _device(self, index: int) -> ctypes.c_int:
         device = ctypes.c_int()
@@ -106,8 +117,8 @@ class Driver:
         return device
 
 
-def _sm_count(resources: Any, at: int) -> int:
-    return int.from_bytes(bytes(resources[at + _RESOURCE_SM_COUNT_AT :][:4]), "little")
+def _sm_count(resource: bytes) -> int:
+    return int.from_bytes(resource[_RESOURCE_SM_COUNT_AT:][:4], "little")
 
 
 def _release() -> str | None:
@@ -122,7 +133,7 @@ def _matches(gpu: dict[str, Any], selector: str) -> bool:
     return selector == str(gpu["index"]) or selector.lower() == gpu["uuid"].lower()
 
 
-def probe(selector: str) -> dict[str, Any]:
+def probe(selector: str, attempt: bool = False) -> dict[str, Any]:
     """What is printed; never raises for a driver that is absent or fails."""
     answer: dict[str, Any] = {"gpus": [], "gpu": None, "error": None}
     try:
@@ -131,15 +142,26 @@ def probe(selector: str) -> dict[str, Any]:
         answer["gpus"] = driver.gpus()
         for gpu in answer["gpus"]:
             if _matches(gpu, selector):
-                answer["gpu"] = {
+                found = {
                     **gpu,
                     "driver_version": driver.version(),
                     "sms_per_unit": driver.sms_per_unit(gpu["index"]),
                 }
+                if attempt:
+                    found["green_context"] = _attempt(driver, gpu["index"])
+                answer["gpu"] = found
     except DriverError as error:
         answer["error"] = str(error)
     return answer
 
 
+def _attempt(driver: Driver, index: int) -> str | None:
+    try:
+        driver.try_green_context(index)
+    except DriverError as error:
+        return str(error)
+    return None
+
+
 if __name__ == "__main__":
-    json.dump(probe(sys.argv[1] if len(sys.argv) > 1 else "0"), sys.stdout)
+    json.dump(probe(sys.argv[1], "--try" in sys.argv[2:]), sys.stdout)

@@ -13,6 +13,7 @@ class Process:
     command: str
     """The kernel's name of it: at most 15 bytes."""
     user: int
+    parent: int
 
 
 def look_up(pid: int) -> Process | None:
@@ -24,9 +25,11 @@ def look_up(pid: int) -> Process | None:
     except OSError:
         return None
     opening, closing = text.index(b"("), text.rindex(b")")
-    if text[closing + 2 : closing + 3] in (b"Z", b"X"):
+    state, parent = text[closing + 2 :].split()[:2]
+    if state in (b"Z", b"X"):
         return None
-    return Process(pid, text[opening + 1 : closing].decode(errors="replace"), user)
+    command = text[opening + 1 : closing].decode(errors="replace")
+    return Process(pid, command, user, int(parent))
 
 
 def all_processes() -> Iterator[Process]:

@@ -28,7 +28,7 @@ from fico.runtime.processes import look_up
 
 DEFAULT_POLICY = "static"
 
-_SHM_BYTES_AT_LEAST = 1 << 20
+SHM_BYTES_AT_LEAST = 1 << 20
 _TERMINATE_WITHIN_S = 5.0
 _KILL_WITHIN_S = 5.0
 
@@ -209,14 +209,14 @@ def _check_shm() -> None:
             "mount a tmpfs there, or set FICO_SHM_DIR",
         ) from None
     free_bytes = space.f_bavail * space.f_frsize
-    if free_bytes < _SHM_BYTES_AT_LEAST:
+    if free_bytes < SHM_BYTES_AT_LEAST:
         raise _no_space(free_bytes)
 
 
 def _no_space(free_bytes: int) -> FicoError:
     return FicoError(
         f"there is no space in {shm_dir()}: {free_bytes // 1024} KiB are free, "
-        f"{_SHM_BYTES_AT_LEAST // 1024} KiB are needed",
+        f"{SHM_BYTES_AT_LEAST // 1024} KiB are needed",
         "free some, or give the container more (docker run --shm-size=1g)",
     )
 
