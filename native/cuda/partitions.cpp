@@ -1,7 +1,5 @@
 #include "cuda/partitions.hpp"
 
-#include <algorithm>
-
 #include "cuda/driver.hpp"
 
 namespace fico::cuda {
@@ -38,28 +36,25 @@ bool PartitionPool::open(CUdevice device, const std::uint32_t* sms_per_unit,
   return true;
 }
 
-Partition* PartitionPool::find(std::uint32_t lo, std::uint32_t hi) {
+Partition* PartitionPool::find(std::uint32_t lo, std::uint32_t hi) const {
   for (const auto& partition : partitions_) {
     if (partition->lo == lo && partition->hi == hi) return partition.get();
   }
   return nullptr;
 }
 
-Partition* PartitionPool::make(std::uint32_t lo, std::uint32_t hi, bool& failed) {
-  failed = false;
-  if (is_full()) return nullptr;
+Partition* PartitionPool::make(std::uint32_t lo, std::uint32_t hi) {
+  if (hi > units_.size() || lo >= hi) return nullptr;
   const RelaxedCapture relaxed;
   const Driver& d = driver();
   CUdevResourceDesc description{};
   CUgreenCtx green{};
   CUcontext context{};
-  failed =
-      hi > units_.size() || lo >= hi ||
-      d.generate_desc(&description, &units_[lo], hi - lo) != CUDA_SUCCESS ||
-      d.green_create(&green, description, device_, CU_GREEN_CTX_DEFAULT_STREAM) != CUDA_SUCCESS;
-  if (failed) return nullptr;
-  failed = d.green_as_context(&context, green) != CUDA_SUCCESS;
-  if (failed) {
+  if (d.generate_desc(&description, &units_[lo], hi - lo) != CUDA_SUCCESS ||
+      d.green_create(&green, description, device_, CU_GREEN_CTX_DEFAULT_STREAM) != CUDA_SUCCESS) {
+    return nullptr;
+  }
+  if (d.green_as_context(&context, green) != CUDA_SUCCESS) {
     d.green_destroy(green);
     return nullptr;
   }
@@ -67,22 +62,11 @@ Partition* PartitionPool::make(std::uint32_t lo, std::uint32_t hi, bool& failed)
   return partitions_.back().get();
 }
 
-std::vector<Partition*> PartitionPool::unused() const {
-  std::vector<Partition*> found;
-  for (const auto& partition : partitions_) {
-    if (partition->users.load() == 0) found.push_back(partition.get());
-  }
-  std::ranges::sort(found, {}, [](const Partition* p) { return p->last_used.load(); });
-  return found;
-}
-
-void PartitionPool::end(Partition* partition) {
+void PartitionPool::clear(bool destroy) {
   const RelaxedCapture relaxed;
-  driver().green_destroy(partition->green);
-  std::erase_if(partitions_, [&](const auto& owned) { return owned.get() == partition; });
-}
-
-void PartitionPool::forget() {
+  for (const auto& partition : partitions_) {
+    if (destroy) driver().green_destroy(partition->green);
+  }
   partitions_.clear();
   units_.clear();
 }

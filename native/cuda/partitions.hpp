@@ -4,48 +4,45 @@
 
 #include <cuda.h>
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 namespace fico::cuda {
 
-// A contiguous range of units as a green context. `users` counts what must not lose it: streams
-// whose work goes there now and graphs built for it. Only the pool makes and ends partitions.
+// A contiguous range of units as a green context. Only the pool makes and ends partitions.
 struct Partition {
   std::uint32_t lo;
   std::uint32_t hi;
   CUgreenCtx green;
   CUcontext context;  // the green context as a CUcontext, for the nodes of graphs
-  std::atomic<std::uint32_t> users{0};
-  std::atomic<std::uint64_t> last_used{0};
 };
 
 // Not thread-safe: the owner locks. Its driver calls may be made while the program captures.
+//
+// A partition is never given back while its context lives: destroying a green context does not free
+// its memory (driver 580.159.04, docs/driver-facts.md), so making it anew would cost that much
+// again.
 class PartitionPool {
  public:
-  // Some 5 MiB of GPU memory and 1.5 ms each (docs/driver-facts.md); a tenant is to cost < 100 MiB.
+  // Some 5.5 MiB of GPU memory each with a stream, and a tenant is to cost less than 100 MiB.
+  // Quotas that change more often than that are followed all the same, and counted.
   static constexpr std::size_t kCapacity = 12;
 
   // Splits the device as the session's arena says. False if the driver splits it otherwise.
   bool open(CUdevice device, const std::uint32_t* sms_per_unit, std::uint32_t unit_count);
 
   // The partition of exactly these units if there is one.
-  Partition* find(std::uint32_t lo, std::uint32_t hi);
-
-  // Makes it. nullptr if the pool is full (see victim()) or the driver refuses (`failed` is set).
-  Partition* make(std::uint32_t lo, std::uint32_t hi, bool& failed);
+  Partition* find(std::uint32_t lo, std::uint32_t hi) const;
+  // Makes it; 1.5 ms. nullptr if the driver refuses.
+  Partition* make(std::uint32_t lo, std::uint32_t hi);
 
   bool is_full() const { return partitions_.size() >= kCapacity; }
-  // Those without users, the least recently used first: candidates for end().
-  std::vector<Partition*> unused() const;
-  // Ends one; its streams have been destroyed by the caller.
-  void end(Partition* partition);
   const std::vector<std::unique_ptr<Partition>>& partitions() const { return partitions_; }
 
-  // Forgets everything without driver calls: the primary context has gone.
-  void forget();
+  // Ends all; their streams have been destroyed. With `destroy` in the driver too: otherwise the
+  // primary context has gone and took them along.
+  void clear(bool destroy);
 
  private:
   CUdevice device_ = 0;

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "cuda/driver.hpp"
-#include "hook/kernels.hpp"
+#include "hook/graph_nodes.hpp"
 #include "hook/streams.hpp"
 #include "hook/tenant.hpp"
 
@@ -23,36 +23,6 @@ bool can_be_copied(CUgraphNodeType type) {
          type == CU_GRAPH_NODE_TYPE_BATCH_MEM_OP;
 }
 
-// Calls visit(node, type) for every node, those of child graphs included, until one returns false.
-template <class Visit>
-bool visit_nodes(CUgraph graph, Visit visit) {
-  std::size_t count = 0;
-  if (d().graph_nodes(graph, nullptr, &count) != CUDA_SUCCESS) return false;
-  std::vector<CUgraphNode> nodes(count);
-  if (count != 0 && d().graph_nodes(graph, nodes.data(), &count) != CUDA_SUCCESS) return false;
-  return std::ranges::all_of(nodes, [&](CUgraphNode node) {
-    CUgraphNodeType type{};
-    if (d().graph_node_type(node, &type) != CUDA_SUCCESS || !visit(node, type)) return false;
-    if (type != CU_GRAPH_NODE_TYPE_GRAPH) return true;
-    CUgraph child = nullptr;
-    return d().graph_child(node, &child) == CUDA_SUCCESS && visit_nodes(child, visit);
-  });
-}
-
-// Moves the kernels of a graph to a context. False if one of them can't be moved.
-bool move_kernels(CUgraph graph, CUcontext to) {
-  return visit_nodes(graph, [&](CUgraphNode node, CUgraphNodeType type) {
-    if (type != CU_GRAPH_NODE_TYPE_KERNEL) return true;
-    CUDA_KERNEL_NODE_PARAMS parameters{};
-    if (d().graph_kernel_get(node, &parameters) != CUDA_SUCCESS) return false;
-    if (parameters.func != nullptr && needs_whole_gpu(parameters.func)) return true;
-    if (parameters.kern == nullptr) return false;
-    parameters.func = nullptr;  // with it, `ctx` is ignored (cuGraphKernelNodeSetParams)
-    parameters.ctx = to;
-    return d().graph_kernel_set(node, &parameters) == CUDA_SUCCESS;
-  });
-}
-
 }  // namespace
 
 Graphs& Graphs::self() {
@@ -68,8 +38,8 @@ void Graphs::adopt(Exec& entry, CUgraph graph) {
       d().graph_clone == nullptr || d().graph_kernel_set == nullptr) {
     return;
   }
-  const bool copyable =
-      visit_nodes(graph, [](CUgraphNode, CUgraphNodeType type) { return can_be_copied(type); });
+  const bool copyable = visit_nodes(
+      graph, [](CUgraph, CUgraphNode, CUgraphNodeType type) { return can_be_copied(type); });
   if (copyable && d().graph_clone(&entry.graph, graph) != CUDA_SUCCESS) entry.graph = nullptr;
 }
 
@@ -95,31 +65,28 @@ void Graphs::drop_variants(Exec& entry) {
   const cuda::RelaxedCapture relaxed;
   for (const Variant& variant : entry.variants) {
     d().graph_exec_destroy(variant.exec);
-    variant.partition->users.fetch_sub(1);
   }
   entry.variants.clear();
 }
 
-CUgraphExec Graphs::variant_for(Exec& entry, cuda::Partition& partition) {
+CUgraphExec Graphs::variant_for(Exec& entry, const Place& place) {
   for (const Variant& variant : entry.variants) {
-    if (variant.partition == &partition) return variant.exec;
+    if (variant.partition == place.partition) return variant.exec;
   }
   const cuda::RelaxedCapture relaxed;
   if (entry.variants.size() >= kMaxVariants) {
     // Destroying one that still runs is legal: the driver keeps it until it has ended.
     d().graph_exec_destroy(entry.variants.front().exec);
-    entry.variants.front().partition->users.fetch_sub(1);
     entry.variants.erase(entry.variants.begin());
   }
   CUgraphExec made = nullptr;
-  if (!move_kernels(entry.graph, partition.context) ||
+  if (!move_kernels(entry.graph, place) ||
       d().graph_instantiate(&made, entry.graph, entry.flags) != CUDA_SUCCESS) {
     d().graph_destroy(entry.graph);
     entry.graph = nullptr;
     return nullptr;
   }
-  partition.users.fetch_add(1);
-  entry.variants.push_back({&partition, made});
+  entry.variants.push_back({place.partition, made});
   Tenant::self().count(Counter::graphs_rebuilt);
   return made;
 }
@@ -137,9 +104,8 @@ CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Laun
   tenant.count(Counter::graph_launches);
   CUgraphExec chosen = exec;
   if (issue.is_on_partition()) {
-    CUgraphExec variant = entry != nullptr && entry->graph != nullptr
-                              ? variant_for(*entry, *issue.partition())
-                              : nullptr;
+    CUgraphExec variant =
+        entry != nullptr && entry->graph != nullptr ? variant_for(*entry, issue.place()) : nullptr;
     if (variant != nullptr) {
       chosen = variant;
     } else {

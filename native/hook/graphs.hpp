@@ -12,7 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "cuda/partitions.hpp"
+#include "hook/streams.hpp"
 
 namespace fico::hook {
 
@@ -37,7 +37,7 @@ class Graphs {
   static constexpr std::size_t kMaxVariants = 4;
 
   struct Variant {
-    cuda::Partition* partition;  // a user of it is counted while the variant lives
+    cuda::Partition* partition;
     CUgraphExec exec;
   };
 
@@ -56,7 +56,8 @@ class Graphs {
   std::shared_ptr<Exec> find(CUgraphExec exec);
   static void adopt(Exec& entry, CUgraph graph);
   static void drop_variants(Exec& entry);
-  static CUgraphExec variant_for(Exec& entry, cuda::Partition& partition);
+  // The graph's instance for the place's partition, built if it is new; nullptr if it can't be.
+  static CUgraphExec variant_for(Exec& entry, const Place& place);
 
   std::shared_mutex mutex_;
   std::unordered_map<CUgraphExec, std::shared_ptr<Exec>> execs_;

@@ -39,8 +39,6 @@ bool hop(Stream& stream, const Place& to) {
     return false;
   }
   stream.context.moved.store(true, std::memory_order_relaxed);
-  if (stream.at.partition != nullptr) stream.at.partition->users.fetch_sub(1);
-  if (to.partition != nullptr) to.partition->users.fetch_add(1);
   stream.at = to;
   tenant.count(Counter::hops);
   return true;
@@ -139,9 +137,9 @@ void Issue::choose_place(Work work) {
     const Tenant::Range range = tenant.own_range(grant);
     const cuda::Partition* at = stream.at.partition;
     if (at != nullptr && at->lo == range.lo && at->hi == range.hi) return;
-    partition = streams.use_partition(stream, range.lo, range.hi);
+    partition = streams.partition(stream, range.lo, range.hi);
   } else {
-    partition = streams.use_random_partition(stream);
+    partition = streams.random_partition(stream);
   }
   if (partition == nullptr) return;  // counted; the stream stays where it is
   const Place place = Streams::place_on(stream, *partition);
@@ -150,7 +148,6 @@ void Issue::choose_place(Work work) {
   } else {
     tenant.count(Counter::driver_errors, "a stream on a partition could not be made");
   }
-  partition->users.fetch_sub(1);  // the stream is a user of its own now
 }
 
 bool Issue::go_home() {

@@ -274,11 +274,7 @@ void Streams::forget_context(CUcontext handle, bool destroy) {
   }
   {
     const std::lock_guard lock(context->pool_mutex);
-    if (destroy) {
-      while (!context->pool.partitions().empty())
-        context->pool.end(context->pool.partitions().back().get());
-    }
-    context->pool.forget();
+    context->pool.clear(destroy);
   }
   const std::lock_guard lock(registry_mutex_);
   contexts_.erase(handle);
@@ -300,90 +296,37 @@ Place Streams::place_on(Stream& stream, cuda::Partition& partition) {
   return stream.places.back();
 }
 
-bool Streams::make_room(Stream& stream) {
-  const cuda::RelaxedCapture relaxed;
-  for (cuda::Partition* partition : stream.context.pool.unused()) {
-    std::vector<std::unique_lock<std::mutex>> locks;
-    std::vector<Stream*> users;
-    bool idle = true;
-    const std::lock_guard lock(registry_mutex_);
-    for (Stream* other : all_) {
-      if (&other->context != &stream.context) continue;
-      const bool held =
-          &other->mutex == &stream.mutex ||
-          std::ranges::any_of(locks, [&](const auto& l) { return l.mutex() == &other->mutex; });
-      if (!held) {
-        std::unique_lock other_lock(other->mutex, std::try_to_lock);
-        idle = other_lock.owns_lock();
-        if (!idle) break;
-        locks.push_back(std::move(other_lock));
-      }
-      for (const Place& place : other->places) {
-        if (place.partition != partition) continue;
-        users.push_back(other);
-        idle = idle && cuda::driver().stream_query(place.stream) == CUDA_SUCCESS;
-      }
-      if (!idle) break;
-    }
-    if (!idle) continue;
-    for (Stream* user : users) {
-      std::erase_if(user->places, [&](const Place& place) {
-        return place.partition == partition &&
-               cuda::driver().stream_destroy(place.stream) == CUDA_SUCCESS;
-      });
-    }
-    stream.context.pool.end(partition);
-    return true;
-  }
-  return false;
-}
-
 cuda::Partition* Streams::make_partition(Stream& stream, std::uint32_t lo, std::uint32_t hi) {
-  bool failed = false;
-  cuda::Partition* made = stream.context.pool.make(lo, hi, failed);
+  cuda::PartitionPool& pool = stream.context.pool;
   Tenant& tenant = Tenant::self();
+  if (pool.is_full()) tenant.count(Counter::extra_partitions);
+  cuda::Partition* made = pool.make(lo, hi);
   if (made != nullptr) {
     tenant.count(Counter::partitions_created);
-  } else if (failed) {
+  } else {
     tenant.count(Counter::driver_errors, "a partition could not be made: out of GPU memory?");
   }
   return made;
 }
 
-cuda::Partition* Streams::use_partition(Stream& stream, std::uint32_t lo, std::uint32_t hi) {
+cuda::Partition* Streams::partition(Stream& stream, std::uint32_t lo, std::uint32_t hi) {
   const std::lock_guard lock(stream.context.pool_mutex);
-  cuda::PartitionPool& pool = stream.context.pool;
-  cuda::Partition* found = pool.find(lo, hi);
-  if (found == nullptr && (!pool.is_full() || make_room(stream)))
-    found = make_partition(stream, lo, hi);
-  if (found == nullptr) {
-    Tenant::self().count(Counter::pool_full);
-    for (const auto& other : pool.partitions()) {
-      if (other->lo >= lo && other->hi <= hi) found = other.get();
-    }
-  }
-  if (found != nullptr) found->users.fetch_add(1);
-  return found;
+  cuda::Partition* found = stream.context.pool.find(lo, hi);
+  return found != nullptr ? found : make_partition(stream, lo, hi);
 }
 
-cuda::Partition* Streams::use_random_partition(Stream& stream) {
-  constexpr std::uint32_t kRenewal = 64;  // one launch in so many asks for a partition nobody has
+cuda::Partition* Streams::random_partition(Stream& stream) {
   const std::lock_guard lock(stream.context.pool_mutex);
-  cuda::PartitionPool& pool = stream.context.pool;
-  cuda::Partition* found = nullptr;
-  if (!pool.is_full() || (random_below(kRenewal) == 0 && make_room(stream))) {
+  const cuda::PartitionPool& pool = stream.context.pool;
+  if (!pool.is_full()) {
     const std::uint32_t units = Tenant::self().session().unit_count;
     const std::uint32_t lo = random_below(units);
     const std::uint32_t hi = lo + 1 + random_below(units - lo);
-    found = pool.find(lo, hi);
-    if (found == nullptr) found = make_partition(stream, lo, hi);
+    cuda::Partition* found = pool.find(lo, hi);
+    return found != nullptr ? found : make_partition(stream, lo, hi);
   }
-  if (found == nullptr && !pool.partitions().empty()) {
-    found =
-        pool.partitions()[random_below(static_cast<std::uint32_t>(pool.partitions().size()))].get();
-  }
-  if (found != nullptr) found->users.fetch_add(1);
-  return found;
+  return pool.partitions()[random_below(static_cast<std::uint32_t>(pool.partitions().size()))]
+      .get();
 }
 
 bool Streams::is_idle_on(arena::UnitSet units) {

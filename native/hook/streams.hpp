@@ -93,9 +93,8 @@ class Issue {
   bool is_unknown() const { return virtual_ == nullptr && !captured_; }
   // The context whose default stream was named, if it can't be confined.
   const Context* open_context() const { return open_; }
-  cuda::Partition* partition() const {
-    return virtual_ == nullptr ? nullptr : virtual_->at.partition;
-  }
+  // Where the stream is; `partition` is nullptr at home.
+  Place place() const { return virtual_ == nullptr ? Place{} : virtual_->at; }
   // Moves the stream home, for a launch that its partition can't take. False if that failed.
   bool go_home();
   // Gives the lock back early, for calls that wait. finish_home() must follow one made at home.
@@ -155,10 +154,10 @@ class Streams {
   void note_captured_event(CUevent event, bool captured);
   bool is_captured_event(CUevent event);
 
-  // A partition for these units, or a random one, with a user counted for the caller, who holds the
-  // stream's mutex. nullptr if there can be none: counted, and the launch stays at home.
-  cuda::Partition* use_partition(Stream& stream, std::uint32_t lo, std::uint32_t hi);
-  cuda::Partition* use_random_partition(Stream& stream);
+  // The partition of these units, or a random one; the caller holds the stream's mutex. nullptr if
+  // it can't be made: counted, and the stream stays where it is.
+  cuda::Partition* partition(Stream& stream, std::uint32_t lo, std::uint32_t hi);
+  cuda::Partition* random_partition(Stream& stream);
   // The stream's place there, made if it is new; its `partition` is nullptr if the driver refused.
   static Place place_on(Stream& stream, cuda::Partition& partition);
 
@@ -169,7 +168,6 @@ class Streams {
   Context* enter_context(CUcontext handle);
   void enter(Stream* stream);
   void remove(Stream* stream);
-  bool make_room(Stream& stream);
   cuda::Partition* make_partition(Stream& stream, std::uint32_t lo, std::uint32_t hi);
 
   std::atomic<Stream*> table_[kTableSize] = {};  // by handle; a slot is never emptied, only reused

@@ -1,0 +1,119 @@
+#include "hook/graph_nodes.hpp"
+
+#include "hook/kernels.hpp"
+
+namespace fico::hook {
+namespace {
+
+const cuda::Driver& d() { return cuda::driver(); }
+
+// The neighbours of a node on one side, with the data of the edges.
+struct Neighbours {
+  std::vector<CUgraphNode> nodes;
+  std::vector<CUgraphEdgeData> edges;
+};
+
+template <class List>
+bool list_neighbours(List list, CUgraphNode node, Neighbours& found) {
+  std::size_t count = 0;
+  if (list(node, nullptr, nullptr, &count) != CUDA_SUCCESS) return false;
+  found.nodes.resize(count);
+  found.edges.resize(count);
+  return count == 0 || list(node, found.nodes.data(), found.edges.data(), &count) == CUDA_SUCCESS;
+}
+
+// The attributes of a kernel node, as a launch takes them.
+std::vector<CUlaunchAttribute> attributes_of(CUgraphNode node) {
+  std::vector<CUlaunchAttribute> attributes;
+  for (const CUlaunchAttributeID id :
+       {CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW, CU_LAUNCH_ATTRIBUTE_COOPERATIVE,
+        CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION,
+        CU_LAUNCH_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE, CU_LAUNCH_ATTRIBUTE_PRIORITY,
+        CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN_MAP, CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN,
+        CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT}) {
+    CUlaunchAttribute attribute{};
+    attribute.id = id;
+    if (d().graph_kernel_attribute(node, id, &attribute.value) != CUDA_SUCCESS) continue;
+    const auto& cluster = attribute.value.clusterDim;
+    // No cluster reads back as 0 or 1, and a launch takes neither for "none".
+    if (id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION && cluster.x * cluster.y * cluster.z <= 1)
+      continue;
+    if (id == CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW &&
+        attribute.value.accessPolicyWindow.num_bytes == 0) {
+      continue;
+    }
+    attributes.push_back(attribute);
+  }
+  return attributes;
+}
+
+// Puts a kernel that is known by its CUfunction alone (modules loaded with cuModuleLoad: Triton,
+// CuPy) to another context: only a launch can do that, so it is captured into the graph in the
+// node's place.
+bool replace_node(CUgraph graph, CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS& parameters,
+                  CUstream stream) {
+  if (d().capture_to_graph == nullptr || d().launch_ex == nullptr ||
+      d().graph_add_dependencies == nullptr) {
+    return false;
+  }
+  Neighbours before;
+  Neighbours after;
+  if (!list_neighbours(d().graph_dependencies, node, before) ||
+      !list_neighbours(d().graph_dependents, node, after)) {
+    return false;
+  }
+  std::vector<CUlaunchAttribute> attributes = attributes_of(node);
+  CUlaunchConfig config{};
+  config.gridDimX = parameters.gridDimX;
+  config.gridDimY = parameters.gridDimY;
+  config.gridDimZ = parameters.gridDimZ;
+  config.blockDimX = parameters.blockDimX;
+  config.blockDimY = parameters.blockDimY;
+  config.blockDimZ = parameters.blockDimZ;
+  config.sharedMemBytes = parameters.sharedMemBytes;
+  config.hStream = stream;
+  config.attrs = attributes.data();
+  config.numAttrs = static_cast<unsigned int>(attributes.size());
+  if (d().capture_to_graph(stream, graph, before.nodes.data(), before.edges.data(),
+                           before.nodes.size(), CU_STREAM_CAPTURE_MODE_RELAXED) != CUDA_SUCCESS) {
+    return false;
+  }
+  bool good = d().launch_ex(&config, parameters.func, parameters.kernelParams, parameters.extra) ==
+              CUDA_SUCCESS;
+  CUstreamCaptureStatus status{};
+  const CUgraphNode* last = nullptr;
+  const CUgraphEdgeData* edges = nullptr;
+  std::size_t count = 0;
+  good =
+      good &&
+      d().capture_info(stream, &status, nullptr, nullptr, &last, &edges, &count) == CUDA_SUCCESS &&
+      count == 1;
+  const CUgraphNode made = good ? last[0] : nullptr;
+  CUgraph same = nullptr;
+  good = d().end_capture(stream, &same) == CUDA_SUCCESS && good;
+  const std::vector<CUgraphNode> from(after.nodes.size(), made);
+  good =
+      good && (after.nodes.empty() ||
+               d().graph_add_dependencies(graph, from.data(), after.nodes.data(),
+                                          after.edges.data(), after.nodes.size()) == CUDA_SUCCESS);
+  return good && d().graph_destroy_node(node) == CUDA_SUCCESS;
+}
+
+}  // namespace
+
+// Kernel-node parameters with `kern` and `ctx` and without `func` move a node; with `func`, `ctx`
+// is ignored (cuGraphKernelNodeSetParams; docs/driver-facts.md).
+bool move_kernels(CUgraph graph, const Place& to) {
+  return visit_nodes(graph, [&](CUgraph owner, CUgraphNode node, CUgraphNodeType type) {
+    if (type != CU_GRAPH_NODE_TYPE_KERNEL) return true;
+    CUDA_KERNEL_NODE_PARAMS parameters{};
+    if (d().graph_kernel_get(node, &parameters) != CUDA_SUCCESS) return false;
+    if (parameters.func != nullptr && needs_whole_gpu(parameters.func)) return true;
+    if (parameters.kern == nullptr) return replace_node(owner, node, parameters, to.stream);
+    parameters.func = nullptr;
+    parameters.ctx = to.partition->context;
+    return d().graph_kernel_set(node, &parameters) == CUDA_SUCCESS;
+  });
+}
+
+}  // namespace fico::hook

@@ -1,0 +1,37 @@
+// The nodes of a graph: going through them, and moving kernels to another context.
+#pragma once
+
+#include <cuda.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "cuda/driver.hpp"
+#include "hook/streams.hpp"
+
+namespace fico::hook {
+
+// Calls visit(graph, node, type) for every node, those of child graphs included, until one returns
+// false; false then, or if the driver does not tell the nodes.
+template <class Visit>
+bool visit_nodes(CUgraph graph, Visit visit) {
+  const cuda::Driver& d = cuda::driver();
+  std::size_t count = 0;
+  if (d.graph_nodes(graph, nullptr, &count) != CUDA_SUCCESS) return false;
+  std::vector<CUgraphNode> nodes(count);
+  if (count != 0 && d.graph_nodes(graph, nodes.data(), &count) != CUDA_SUCCESS) return false;
+  return std::ranges::all_of(nodes, [&](CUgraphNode node) {
+    CUgraphNodeType type{};
+    if (d.graph_node_type(node, &type) != CUDA_SUCCESS || !visit(graph, node, type)) return false;
+    if (type != CU_GRAPH_NODE_TYPE_GRAPH) return true;
+    CUgraph child = nullptr;
+    return d.graph_child(node, &child) == CUDA_SUCCESS && visit_nodes(child, visit);
+  });
+}
+
+// Moves the kernels of a graph of ours to the partition of a place, whose stream is used to capture
+// in and must not be capturing; the caller holds its lock. Topology, attributes and all other nodes
+// stay. False if one of them can't be moved: the graph is then of no use.
+bool move_kernels(CUgraph graph, const Place& to);
+
+}  // namespace fico::hook
