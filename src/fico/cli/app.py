@@ -19,6 +19,7 @@ COMMANDS = {
     "set": "change a tenant or a session while it runs",
     "down": "end a session",
     "doctor": "look at what Fico needs on this machine",
+    "demo": "show two tenants on an emulated GPU",
 }
 
 

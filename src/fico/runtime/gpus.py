@@ -76,6 +76,8 @@ def ask_driver(
         # The probe is no tenant and no client of MPS, and counts GPUs as nvidia-smi does.
         if name in ("LD_PRELOAD", "CUDA_VISIBLE_DEVICES") or name.startswith("CUDA_MPS_"):
             del environment[name]
+    if emulated:
+        environment["FICO_EMULATED_INSTANT"] = "1"  # it needs no device that others see
     environment |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **(extra or {})}
     try:
         done = subprocess.run(
