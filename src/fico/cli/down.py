@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     from fico.runtime.control import chosen_session
     from fico.runtime.session import end_session
 
-    session = chosen_session(arguments.gpu)
+    session = chosen_session(arguments.gpu, remnants=True)
     ended = end_session(session, arguments.force)
     tenants = f", and with it {', '.join(ended)}" if ended else ""
     print(f"the session on {session.gpu.name} has ended{tenants}")

@@ -5,14 +5,18 @@ import os
 from fico.runtime.errors import FicoError
 from fico.runtime.gpus import selected_gpu
 from fico.runtime.quota import Quota
-from fico.runtime.session import Session, arena_errors, known_sessions, require_session
+from fico.runtime.session import Session, arena_errors, known_session, known_sessions
 
 
-def chosen_session(gpu: str | None) -> Session:
+def chosen_session(gpu: str | None, remnants: bool = False) -> Session:
     """The session of a GPU; where none is given, the only one there is. FicoError if unclear."""
     if gpu is not None or os.environ.get("FICO_GPU"):
-        return require_session(selected_gpu(gpu))
-    sessions = known_sessions()
+        selector = selected_gpu(gpu)
+        session = known_session(selector, remnants)
+        if session is None:
+            raise FicoError(f"there is no session on GPU {selector}", "see 'fico status'")
+        return session
+    sessions = known_sessions(remnants)
     if not sessions:
         raise FicoError("there is no session", "'fico run' starts one")
     if len(sessions) > 1:

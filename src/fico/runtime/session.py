@@ -96,12 +96,19 @@ class Session:
         return self.mps is not None and self.mps.pid() is None
 
 
-def known_sessions() -> list[Session]:
-    """Sessions that have an arena, usable or not, in the order of their GPUs."""
+def known_sessions(remnants: bool = False) -> list[Session]:
+    """Sessions that have an arena, usable or not, in the order of their GPUs.
+
+    With `remnants` also what is left of one that was killed while it started or ended.
+    """
     prefix = arena_path("").name
-    keys = [path.name.removeprefix(prefix) for path in shm_dir().glob(f"{prefix}*")]
     # A name with a dot is something beside an arena.
-    sessions = [Session(_described(key)) for key in keys if "." not in key]
+    keys = {path.name.removeprefix(prefix) for path in shm_dir().glob(f"{prefix}*")}
+    keys = {key for key in keys if "." not in key}
+    folder = runtime_dir(create=False)
+    if remnants and folder.is_dir():
+        keys |= {path.name for path in folder.iterdir() if path.is_dir()}
+    sessions = [Session(_described(key)) for key in keys]
     return sorted(sessions, key=lambda session: (session.gpu.emulated, session.gpu.index))
 
 
@@ -119,24 +126,14 @@ def _described(key: str) -> Gpu:
     return Gpu(-1, arena.gpu_uuid, arena.gpu_name, arena.driver_version, sms_per_unit, emulated)
 
 
-def known_session(selector: str) -> Session | None:
+def known_session(selector: str, remnants: bool = False) -> Session | None:
     """The session for a GPU given as index, UUID or `emulated`, without asking the driver."""
-    for session in known_sessions():
+    for session in known_sessions(remnants):
         if selector.lower() == session.key.lower():
             return session
         if not session.gpu.emulated and selector == str(session.gpu.index):
             return session
     return None
-
-
-def require_session(selector: str) -> Session:
-    """As known_session, but FicoError if there is none."""
-    session = known_session(selector)
-    if session is None:
-        raise FicoError(
-            f"there is no session on GPU {selector}", "start one with 'fico run', see 'fico status'"
-        )
-    return session
 
 
 def ensure_session(selector: str, policy: str | None) -> tuple[Session, _native.Arena, bool]:
