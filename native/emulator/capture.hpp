@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "emulator/graph.hpp"
 #include "emulator/runtime.hpp"
 
 namespace fico::emulator {
@@ -17,9 +18,8 @@ struct Capture {
   std::uint64_t thread = 0;  // that began it
   std::uint64_t id = 0;
   Stream* origin = nullptr;
-  Context* context = nullptr;
   Graph* graph = nullptr;
-  bool into_given_graph = false;
+  bool owns_graph = true;  // it was not given
   bool is_valid = true;
   bool is_over = false;
   std::vector<Stream*> streams;
@@ -32,6 +32,12 @@ void check_legacy_use(Runtime& rt, Context& context);
 /// A call that encompasses all streams of a context, say a synchronisation.
 void check_context_wide(Runtime& rt, Context& context);
 
+/// Begins a capture, into a new graph or after `tail` in a given one.
+void begin_capture(Runtime& rt, Stream& stream, CUstreamCaptureMode mode, Graph* graph,
+                   std::vector<Node*> tail);
+/// Ends it; null with an error, the graph of the program otherwise.
+CUresult end_capture(Runtime& rt, Stream& stream, CUgraph& graph);
+
 /// Adds work of a stream that is being captured to its graph.
 void capture_work(Runtime& rt, Stream& stream, Work work);
 /// An event is recorded in a stream that is being captured.
@@ -40,6 +46,8 @@ void capture_record(Runtime& rt, Stream& stream, Event& event, bool external);
 void capture_wait(Runtime& rt, Stream& stream, Event& event, bool external);
 /// A captured event is queried, waited for by the host, or timed.
 void refuse_captured_event(Runtime& rt, Event& event);
+/// Adds a node to the capture of the stream, which then goes on after it.
+Node& capture_node(Runtime& rt, Stream& stream, NodeTask task);
 /// The stream goes away.
 void drop_from_capture(Runtime& rt, Stream& stream);
 

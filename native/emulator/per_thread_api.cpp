@@ -81,6 +81,32 @@ FICO_PER_THREAD(cuLaunchCooperativeKernel,
                 (CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                  unsigned bz, unsigned shared, CUstream t, void** params),
                 (f, gx, gy, gz, bx, by, bz, shared, of_thread(t), params))
+FICO_PER_THREAD(cuStreamBeginCapture_v2, (CUstream t, CUstreamCaptureMode m), (of_thread(t), m))
+FICO_PER_THREAD(cuStreamBeginCaptureToGraph,
+                (CUstream t, CUgraph g, const CUgraphNode* d, const CUgraphEdgeData* e, size_t n,
+                 CUstreamCaptureMode m),
+                (of_thread(t), g, d, e, n, m))
+FICO_PER_THREAD(cuStreamEndCapture, (CUstream t, CUgraph* g), (of_thread(t), g))
+FICO_PER_THREAD(cuStreamIsCapturing, (CUstream t, CUstreamCaptureStatus* s), (of_thread(t), s))
+FICO_PER_THREAD(cuStreamGetCaptureInfo, (CUstream t, CUstreamCaptureStatus* s, cuuint64_t* id),
+                (of_thread(t), s, id))
+FICO_PER_THREAD(cuStreamGetCaptureInfo_v2,
+                (CUstream t, CUstreamCaptureStatus* s, cuuint64_t* id, CUgraph* g,
+                 const CUgraphNode** d, size_t* n),
+                (of_thread(t), s, id, g, d, n))
+FICO_PER_THREAD(cuStreamGetCaptureInfo_v3,
+                (CUstream t, CUstreamCaptureStatus* s, cuuint64_t* id, CUgraph* g,
+                 const CUgraphNode** d, const CUgraphEdgeData** e, size_t* n),
+                (of_thread(t), s, id, g, d, e, n))
+FICO_PER_THREAD(cuStreamUpdateCaptureDependencies,
+                (CUstream t, CUgraphNode* d, size_t n, unsigned f), (of_thread(t), d, n, f))
+FICO_PER_THREAD(cuStreamUpdateCaptureDependencies_v2,
+                (CUstream t, CUgraphNode* d, const CUgraphEdgeData* e, size_t n, unsigned f),
+                (of_thread(t), d, e, n, f))
+FICO_PER_THREAD(cuGraphUpload, (CUgraphExec g, CUstream t), (g, of_thread(t)))
+FICO_PER_THREAD(cuGraphLaunch, (CUgraphExec g, CUstream t), (g, of_thread(t)))
+FICO_PER_THREAD(cuGraphInstantiateWithParams,
+                (CUgraphExec * e, CUgraph g, CUDA_GRAPH_INSTANTIATE_PARAMS* p), (e, g, p))
 
 CUresult cuLaunchKernelEx_ptsz(const CUlaunchConfig* config, CUfunction function, void** params,
                                void** extra) {

@@ -32,6 +32,9 @@ struct Stream {
   /// While the stream is being captured: the capture, and what the next node depends on.
   std::shared_ptr<Capture> capture;
   std::vector<Node*> capture_tail;
+  /// What cuStreamGetCaptureInfo has given out; valid until the next call on the stream.
+  std::vector<CUgraphNode> capture_handles;
+  std::vector<CUgraphEdgeData> capture_edges;
 
   bool is_blocking() const { return !is_legacy && !(flags & CU_STREAM_NON_BLOCKING); }
 };

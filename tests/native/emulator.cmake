@@ -1,5 +1,5 @@
 # Tests of the emulated device, which they open at run time.
-add_executable(emulator_test emulator_test.cpp)
+add_executable(emulator_test emulator_test.cpp emulator_graph_test.cpp)
 target_link_libraries(emulator_test PRIVATE fico_flags fico_cuda_headers ${CMAKE_DL_LIBS})
 target_compile_definitions(emulator_test PRIVATE
   FICO_EMULATED_LIBRARY="$<TARGET_FILE:fico_emulator>")
