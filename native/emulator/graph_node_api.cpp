@@ -111,7 +111,14 @@ CUresult cuGraphKernelNodeSetParams_v2(CUgraphNode handle,
                                        const CUDA_KERNEL_NODE_PARAMS_v2* params) {
   return change(handle, CU_GRAPH_NODE_TYPE_KERNEL, [&](Runtime& rt, const Node& node) {
     require_value(params != nullptr);
-    return kernel_task(changed_kernel(rt, std::get<Kernel>(node.task.work), *params));
+    auto kernel = changed_kernel(rt, std::get<Kernel>(node.task.work), *params);
+    // As the driver does (docs/driver-facts.md): a library's kernel goes to the context that is named,
+    // a module's stays. In an instance even the former is refused.
+    if (!params->func && params->kern && params->ctx) {
+      kernel.context = params->ctx;
+      check_launch(context_of(rt, kernel.context), kernel);
+    }
+    return kernel_task(std::move(kernel));
   });
 }
 
