@@ -2,11 +2,11 @@
 
     python benchmarks/emulated_overhead.py [--rounds 60] [--launches 8192] [--output FILE]
 
-A small program (tests/native/launch_bench.cpp) launches an empty kernel on one stream: without Fico,
-and as a tenant under `mps` (pass-through), `static` (confined, no change of partition between
-launches) and `shuffle` (a new partition for every launch). All of them stay alive and take turns, so
-that a change of the machine's speed meets them alike; the medians are compared. The emulated driver
-runs in its instant mode, where kernels take no time.
+A small program (tests/native/launch_bench.cpp) launches an empty kernel on one stream: without
+Fico, and as a tenant under `mps` (pass-through), `static` (confined, no change of partition between
+launches) and `shuffle` (a new partition for every launch). All of them stay alive and take turns,
+so that a change of the machine's speed meets them alike; the medians are compared. The emulated
+driver runs in its instant mode, where kernels take no time.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ def build_dir() -> Path:
         configure = ["cmake", "-S", str(ROOT), "-B", str(build), "-G", "Ninja"]
         configure += ["-DFICO_TEST_PROGRAMS=ON", "-DCMAKE_BUILD_TYPE=Release"]
         configure += [f"-DPython_EXECUTABLE={sys.executable}"]
-        for command in (configure, ["cmake", "--build", str(build)]):
+        compile_all = ["cmake", "--build", str(build), "--target", "test_programs"]
+        for command in (configure, compile_all):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 raise RuntimeError(f"the test programs do not build:\n{done.stdout}{done.stderr}")
@@ -45,7 +46,7 @@ def program(name: str) -> Path:
 def library() -> Path:
     """libfico.so."""
     if "FICO_TEST_BUILD" in os.environ:
-        return next(build_dir().glob("native/**/libfico.so"))
+        return build_dir() / "lib" / "libfico.so"
     from fico import _native
 
     return Path(_native.library_path())
@@ -54,7 +55,7 @@ def library() -> Path:
 def driver_dir() -> Path:
     """The folder of the emulated libcuda.so.1."""
     if "FICO_TEST_BUILD" in os.environ:
-        return next(build_dir().glob("native/**/libcuda.so.1")).parent
+        return build_dir() / "emulated"
     from fico import _native
 
     return Path(_native.emulated_driver_dir())

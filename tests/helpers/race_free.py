@@ -155,7 +155,9 @@ class Builder:
     ) -> int:
         """Write a call that puts one operation into a stream; gives the node of its execution."""
         self.enter(thread, stream.context)
-        call = self.call(thread, line, [*self.objects(stream), *uses], changes)
+        call = self.call(
+            thread, line, [*self.objects(stream), *self.held(thread, stream), *uses], changes
+        )
         execution = self.history.add(self.ahead(thread, stream) | after)
         self.note(thread, stream, call, execution)
         return execution
@@ -163,6 +165,14 @@ class Builder:
     def objects(self, stream: Stream) -> list[str]:
         """What a call that names the stream uses."""
         return [stream.name, CAPTURE] if stream.legacy else [stream.name]
+
+    def held(self, thread: int, stream: Stream) -> list[str]:
+        """The streams whose work an operation in `stream` follows: they must still be there."""
+        return [
+            other.name
+            for other in self.related(stream)
+            if any(self.known[thread] >> call & 1 for call, _ in other.ops)
+        ]
 
     def note(self, thread: int, stream: Stream, call: int, execution: int) -> None:
         stream.ops.append((call, execution))

@@ -204,7 +204,8 @@ class GraphBuilder(Builder):
         line = f"graph_launch {made.name} {stream.spell(pick)}"
         self.enter(thread, stream.context)
         changes = [made.name]
-        call = self.call(thread, line, [*self.objects(stream), CAPTURE], changes)
+        uses = [*self.objects(stream), *self.held(thread, stream), CAPTURE]
+        call = self.call(thread, line, uses, changes)
         before = self.ahead(thread, stream) | made.last
         nodes: list[int] = []
         for index, effect in enumerate(made.effects):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from typing import IO
 from fico import _native
 from helpers import built
 
+# The emulated device, as docs/emulator.md describes it.
 UNITS = (*([8] * 15), 12)
-GPU_UUID = "GPU-f1c0f1c0-0000-4000-8000-000000000000"
+GPU_UUID = f"GPU-{uuid.UUID(bytes=b'fico-emulated-00')}"
 
 
 def emulated_env(seed: int | None = 0, *, instant: bool = True) -> dict[str, str]:

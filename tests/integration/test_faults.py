@@ -17,7 +17,7 @@ from helpers import built, runner
 from helpers.session import Session, Tenant, emulated_env, run_plain
 from helpers.strategies import random_program
 
-KILLS = 1000
+KILLS = int(os.environ.get("FICO_KILLS", "1000"))
 CONTROL = """
 import os, random, sys
 from fico import _native

@@ -9,4 +9,4 @@ foreach(runner op_runner op_runner_linked)
 endforeach()
 target_compile_definitions(op_runner_linked PRIVATE FICO_OP_RUNNER_LINKED)
 # The file is taken by its name, so that any libcuda.so.1 serves at run time.
-target_link_libraries(op_runner_linked PRIVATE fico_emulated_cuda)
+target_link_libraries(op_runner_linked PRIVATE fico_emulator)

@@ -20,6 +20,10 @@ FICO_DRIVER_ENTRIES(FICO_NOTHING, FICO_DECLARE_PTSZ, FICO_DECLARE_PTDS)
 namespace fico::testing {
 namespace {
 
+// The version that a static run-time library of CUDA 12.8 asks for. From 13.0 on cuCtxSynchronize
+// has an argument, which cuda.h does not know under that name.
+constexpr int kRuntimeVersion = 12080;
+
 [[noreturn]] void give_up(const char* what, const char* why) {
   std::fprintf(stderr, "op_runner: %s: %s\n", what, why);
   std::exit(1);
@@ -63,7 +67,7 @@ struct Finder {
       result = proc1(name, &found, version, flags);
     } else {
       CUdriverProcAddressQueryResult status{};
-      result = proc2(name, &found, CUDA_VERSION, flags, &status);
+      result = proc2(name, &found, kRuntimeVersion, flags, &status);
     }
     if (result != CUDA_SUCCESS || found == nullptr) give_up(name, "not given by cuGetProcAddress");
     return found;

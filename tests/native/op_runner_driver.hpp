@@ -15,7 +15,7 @@
   X(cuDeviceGet, 11080)                    \
   X(cuDevicePrimaryCtxRetain, 11080)       \
   X(cuDevicePrimaryCtxRelease, 11080)      \
-  X(cuCtxCreate, 13000)                    \
+  X(cuCtxCreate, 12080)                    \
   X(cuCtxDestroy, 11080)                   \
   X(cuCtxSetCurrent, 11080)                \
   X(cuCtxSynchronize, 11080)               \
@@ -35,15 +35,15 @@
   X(cuEventSynchronize, 11080)             \
   X(cuGraphCreate, 11080)                  \
   X(cuGraphDestroy, 11080)                 \
-  X(cuGraphAddKernelNode, 13000)           \
+  X(cuGraphAddKernelNode, 12080)           \
   X(cuGraphAddMemsetNode, 11080)           \
   X(cuGraphAddMemcpyNode, 11080)           \
   X(cuGraphAddHostNode, 11080)             \
   X(cuGraphAddEmptyNode, 11080)            \
   X(cuGraphAddChildGraphNode, 11080)       \
-  X(cuGraphInstantiate, 13000)             \
-  X(cuGraphExecUpdate, 13000)              \
-  X(cuGraphExecKernelNodeSetParams, 13000) \
+  X(cuGraphInstantiate, 12080)             \
+  X(cuGraphExecUpdate, 12080)              \
+  X(cuGraphExecKernelNodeSetParams, 12080) \
   X(cuGraphExecDestroy, 11080)             \
   P(cuLaunchKernel, 11080)                 \
   P(cuLaunchKernelEx, 11080)               \
