@@ -112,12 +112,13 @@ CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Laun
       tenant.count(Counter::open_graphs);
     }
   }
-  const bool several = entry != nullptr && (!entry->variants.empty() || entry->launched);
-  if (several && entry->launched) d().stream_wait(issue.stream(), entry->last, 0);
+  if (entry == nullptr) return real(chosen, issue.stream());
+  if (entry->last != nullptr && entry->last_exec != chosen) d().stream_wait(issue.stream(), entry->last, 0);
   const CUresult result = real(chosen, issue.stream());
-  if (several && result == CUDA_SUCCESS) {
+  if (result == CUDA_SUCCESS) {
     if (entry->last == nullptr) d().event_create(&entry->last, CU_EVENT_DISABLE_TIMING);
-    entry->launched = d().event_record(entry->last, issue.stream()) == CUDA_SUCCESS;
+    d().event_record(entry->last, issue.stream());
+    entry->last_exec = chosen;
   }
   return result;
 }

@@ -47,10 +47,10 @@ class Graphs {
     unsigned long long flags = 0;
     CUcontext context = nullptr;
     std::vector<Variant> variants;
-    // An executable graph never runs beside itself (cuGraphLaunch); ours are several, so each
-    // launch waits for the one before.
+    // An executable graph never runs beside itself (cuGraphLaunch). Ours are several, so a launch of
+    // one waits for the last launch of another.
     CUevent last = nullptr;
-    bool launched = false;
+    CUgraphExec last_exec = nullptr;
   };
 
   std::shared_ptr<Exec> find(CUgraphExec exec);
