@@ -134,10 +134,13 @@ class Builder:
             return [stream, *own, *(s for s in made if s.context == stream.context)]
         return [stream, self.legacy[stream.context]] if stream.blocking else [stream]
 
-    def ahead(self, thread: int, stream: Stream) -> int:
-        """The mask of what is over before an operation that the thread puts into the stream."""
+    def ahead(self, thread: int, stream: Stream, *, alone: bool = False) -> int:
+        """The mask of what is over before an operation that the thread puts into the stream.
+
+        `alone`: by the order of this one stream only.
+        """
         mask = self.known[thread]
-        for other in self.related(stream):
+        for other in [stream] if alone else self.related(stream):
             for call, execution in other.ops:
                 if self.known[thread] >> call & 1:
                     mask |= self.history.upto(execution)
@@ -150,6 +153,7 @@ class Builder:
         line: str,
         *,
         after: int = 0,
+        alone: bool = False,
         uses: Iterable[str] = (),
         changes: Iterable[str] = (),
     ) -> int:
@@ -158,7 +162,7 @@ class Builder:
         call = self.call(
             thread, line, [*self.objects(stream), *self.held(thread, stream), *uses], changes
         )
-        execution = self.history.add(self.ahead(thread, stream) | after)
+        execution = self.history.add(self.ahead(thread, stream, alone=alone) | after)
         self.note(thread, stream, call, execution)
         return execution
 
@@ -269,7 +273,8 @@ class Builder:
     def wait(self, thread: int, stream: Stream, event: Event, pick: int) -> None:
         after = 0 if event.record is None else self.history.upto(event.record)
         line = f"wait {stream.spell(pick)} {event.name}"
-        self.enqueue(thread, stream, line, after=after, uses=[event.name])
+        # A wait for what is over may be nothing at all, so the legacy stream orders nothing by it.
+        self.enqueue(thread, stream, line, after=after, alone=stream.legacy, uses=[event.name])
 
     def event_sync(self, thread: int, event: Event, poll: bool) -> None:
         kind = "event_poll" if poll else "event_sync"

@@ -97,6 +97,9 @@ class Session:
     def __init__(self, folder: Path, policy: str = "static") -> None:
         self.path = folder / "arena"
         self.folder = folder
+        self.temporary = folder / "tmp"
+        """The TMPDIR of the tenants."""
+        self.temporary.mkdir()
         self.arena = _native.Arena.create(
             str(self.path), GPU_UUID, "emulated", "580.0", list(UNITS), True, policy
         )
@@ -116,6 +119,7 @@ class Session:
         return {
             **base,
             "LD_PRELOAD": ":".join([*preload, str(built.library())]),
+            "TMPDIR": str(self.temporary),
             "FICO_ARENA": str(self.path),
             "FICO_TENANT": f"{slot}:{generation}",
         }

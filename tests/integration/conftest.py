@@ -14,15 +14,23 @@ MODES = ("plain", "mps", "static", "shuffle")
 
 
 @pytest.fixture(scope="session")
-def runners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[Runner]]]:
+def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Session]]:
+    """A session of each policy, for the whole test run."""
+    made = {
+        policy: Session(tmp_path_factory.mktemp(policy), policy)
+        for policy in ("mps", "static", "shuffle")
+    }
+    yield made
+    for session in made.values():
+        session.__exit__()
+
+
+@pytest.fixture(scope="session")
+def runners(sessions: dict[str, Session]) -> Iterator[dict[str, list[Runner]]]:
     """The runners of each mode, for the whole test run. They reach the driver in all ways.
 
     In the static session three tenants share the device with quotas of 3, 5 and 7 units.
     """
-    sessions = {
-        policy: Session(tmp_path_factory.mktemp(policy), policy)
-        for policy in ("mps", "static", "shuffle")
-    }
     modes = {
         "plain": [runner.plain(1, "dlsym"), runner.plain(2, "proc1"), runner.plain(3, "linked")],
         "mps": [runner.tenant(sessions["mps"], "mps", 4, 3, "proc2")],
@@ -41,8 +49,6 @@ def runners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list
     for row in modes.values():
         for each in row:
             each.close()
-    for session in sessions.values():
-        session.__exit__()
 
 
 @pytest.fixture(params=MODES)
