@@ -2,6 +2,7 @@
 driver of GPU 0 is the emulated one; everything else is as it is on a real GPU.
 """
 
+import fcntl
 import os
 import shutil
 import signal
@@ -22,7 +23,18 @@ from helpers.cli import Cli, new_cli, runs, until
 
 
 @pytest.fixture
-def fico(tmp_path: Path) -> Iterator[Cli]:
+def others() -> Iterator[int]:
+    """A lock between tests that run at once: who shows MPS of another user shows it to all."""
+    path = Path(tempfile.gettempdir()) / f"fico-test-{os.getuid()}.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.fixture
+def fico(tmp_path: Path, others: int) -> Iterator[Cli]:
+    assert others
     # The sockets of MPS need a short path.
     short = Path(tempfile.mkdtemp(prefix="fico-test-"))
     programs = tmp_path / "bin"
@@ -115,7 +127,7 @@ def test_mps_that_does_not_answer(fico: Cli, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(mps, "_READY_WITHIN_S", 0.5)
     fico.run_dir.mkdir()
-    with pytest.raises(FicoError, match="gives no answer"):
+    with pytest.raises(FicoError, match="MPS did not start"):
         mps.Mps(fico.run_dir).start("GPU-x")
 
 
@@ -139,7 +151,8 @@ def test_a_path_that_is_too_long_for_sockets(fico: Cli) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to run a process as another user")
-def test_mps_of_another_user_is_named(fico: Cli) -> None:
+def test_mps_of_another_user_is_named(fico: Cli, others: int) -> None:
+    fcntl.flock(others, fcntl.LOCK_EX)
     server = fico.folder / mps.SERVER
     shutil.copy("/bin/sleep", server)
     for folder in (server, *server.parents[:-2]):
