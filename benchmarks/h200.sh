@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Runs benchmarks on a machine with a GPU and brings their results together:
+#
+#   benchmarks/h200.sh transparency|partitions|overhead...      or  STEP='transparency --only jax'
+#
+# Installs the package into a folder of its own, with the wheels of .whl if there are some. Results
+# and logs go to $OUT (default: build/benchmarks/out), the tables to standard output at the end.
+# FICO_STEP_S limits a step, in seconds (default 560).
+set -u
+cd "$(dirname "$0")/.." || exit 1
+root=$PWD
+out=${OUT:-$root/build/benchmarks/out}
+site=$root/build/benchmarks/site
+tables=$(mktemp)
+mkdir -p "$out" "$site"
+
+install() {
+  local pip=(python3 -m pip install -q --no-compile --no-deps --upgrade --target "$site")
+  if compgen -G '.whl/*.whl' >/dev/null; then
+    "${pip[@]}" --no-index .whl/*.whl || return 1
+  fi
+  "${pip[@]}" --no-build-isolation .
+}
+
+echo "installing into $site"
+install >"$out/install.log" 2>&1 || { tail -40 "$out/install.log"; exit 1; }
+export PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH} PATH=$site/bin:$PATH PYTHONUNBUFFERED=1
+python3 -c 'import fico, sys; print("fico of", fico.__file__, "python", sys.version.split()[0])' || exit 1
+
+# Whatever happens, no session and no MPS stays behind.
+trap 'timeout 90 python3 -m fico.cli down --force >/dev/null 2>&1' EXIT
+
+code=0
+for step in "$@"; do
+  # A step may have options of its own.
+  read -ra words <<<"$step"
+  name=${words[0]}
+  case $name in transparency | partitions | overhead) ;; *) echo "no step $name"; exit 2 ;; esac
+  echo "== $step"
+  timeout --kill-after=20 "${FICO_STEP_S:-560}" python3 "benchmarks/$name.py" \
+    --output "$out/$name.json" "${words[@]:1}" 2>&1 | tee "$out/$name.log"
+  status=${PIPESTATUS[0]}
+  [ "$status" = 0 ] || { echo "$name ended with $status"; code=1; }
+  # The table is what the runner printed after its last line of progress.
+  { echo "== $step (exit code $status)"; tac "$out/$name.log" | sed '/^\[[0-9:]*\]/Q' | tac; } >>"$tables"
+  timeout 90 python3 -m fico.cli down --force >/dev/null 2>&1
+done
+# What programs said on their standard error, for those that failed.
+if [ -d build/benchmarks/logs ]; then
+  tar -C build/benchmarks -czf "$out/logs.tar.gz" logs 2>/dev/null
+fi
+echo
+cat "$tables"
+exit "$code"
