@@ -1,5 +1,8 @@
-# Tests of the emulated device, which they open at run time.
-add_executable(emulator_test emulator_test.cpp emulator_graph_test.cpp)
+# Tests of the device model, and of the emulated device, which they open at run time.
+add_executable(device_test device_test.cpp)
+target_link_libraries(device_test PRIVATE fico_device)
+
+add_executable(emulator_test emulator_test.cpp emulator_graph_test.cpp emulator_sharing_test.cpp)
 target_link_libraries(emulator_test PRIVATE fico_flags fico_cuda_headers ${CMAKE_DL_LIBS})
 target_compile_definitions(emulator_test PRIVATE
   FICO_EMULATED_LIBRARY="$<TARGET_FILE:fico_emulator>")
