@@ -222,9 +222,16 @@ def test_down_mends_a_start_that_was_cut_short(fico: Cli) -> None:
 def test_a_session_survives_the_loss_of_its_record(fico: Cli) -> None:
     """What cleans up /tmp may take files, never the arena: the session is still the GPU's."""
     fico.tenant("--name", "a")
-    (folder_of(fico) / "session.json").unlink()
+    record = folder_of(fico) / "session.json"
+    record.unlink()
+    (folder_of(fico) / "mps" / f"{mps.CONTROL}.pid").unlink()
+    assert fico("set", "a", "--quota", "50%", "--gpu", "0").code == 0
+    session = session_of(fico)
+    assert session["problem"] is None
     fico.tenant("--name", "b")
     assert sorted(fico.tenants()) == ["a", "b"]
+    assert session_of(fico) | {"tenants": []} == session | {"gpu_index": 0, "tenants": []}
+    assert record.exists()
 
 
 def test_clients_are_taken_from_mps_before_they_are_killed(fico: Cli) -> None:

@@ -4,6 +4,7 @@ MPS lets the tenants' kernels run at the same time; each session has a daemon of
 ending it disturbs nobody else.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -63,10 +64,21 @@ class Mps:
         try:
             pid = int((self.pipe_dir / f"{CONTROL}.pid").read_text())
         except (OSError, ValueError):
-            return None
+            return self._search()
         process = look_up(pid)
         ours = process and process.command == _COMMAND and process.user == os.getuid()
         return pid if ours else None
+
+    def _search(self) -> int | None:
+        """The daemon by what it was started with, for when its file was cleaned away."""
+        setting = f"CUDA_MPS_PIPE_DIRECTORY={self.pipe_dir}".encode()
+        for process in mps_processes():
+            folder = Path(f"/proc/{process.pid}")
+            with contextlib.suppress(OSError):
+                started_so = setting in (folder / "environ").read_bytes().split(b"\0")
+                if started_so and CONTROL.encode() in (folder / "cmdline").read_bytes():
+                    return process.pid
+        return None
 
     def start(self, gpu_uuid: str) -> None:
         """Start the daemon and wait until it answers; FicoError, with nothing left, if not."""

@@ -6,13 +6,13 @@ the next command finds out from these two and mends it: nothing is ever deleted 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ _TERMINATE_WITHIN_S = 5.0
 _KILL_WITHIN_S = 5.0
 
 
-@contextmanager
+@contextlib.contextmanager
 def arena_errors() -> Iterator[None]:
     """Turn the native module's errors into FicoError."""
     try:
@@ -127,12 +127,20 @@ def _described(key: str) -> Gpu:
 
 
 def known_session(selector: str, remnants: bool = False) -> Session | None:
-    """The session for a GPU given as index, UUID or `emulated`, without asking the driver."""
-    for session in known_sessions(remnants):
+    """The session for a GPU given as index, UUID or `emulated`.
+
+    The driver is asked only if a session has lost the record of its index.
+    """
+    sessions = known_sessions(remnants)
+    for session in sessions:
         if selector.lower() == session.key.lower():
             return session
         if not session.gpu.emulated and selector == str(session.gpu.index):
             return session
+    if selector.isdecimal() and any(session.gpu.index < 0 for session in sessions):
+        with contextlib.suppress(FicoError):
+            found = Session(find_gpu(selector))
+            return found if found.key in {session.key for session in sessions} else None
     return None
 
 
@@ -151,8 +159,17 @@ def ensure_session(selector: str, policy: str | None) -> tuple[Session, _native.
                     f"the session on {session.gpu.name} has policy {arena.policy}, not {policy}",
                     f"change it for all its tenants with 'fico set --policy {policy}'",
                 )
+            _keep_record(session)
             return session, arena, False
     return session, _start(session, policy or DEFAULT_POLICY), True
+
+
+def _keep_record(session: Session) -> None:
+    """Write the record again if something has cleaned it away, as may happen in /tmp."""
+    path = session.folder / "session.json"
+    if not path.exists() and session.gpu.index >= 0:
+        session.folder.mkdir(mode=0o700, exist_ok=True)
+        SessionRecord(session.gpu).save(path)
 
 
 def _usable_arena(session: Session) -> _native.Arena | None:
