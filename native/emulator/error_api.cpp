@@ -10,15 +10,16 @@ namespace {
 #define FICO_ERRORS(X)                                                                                          \
   X(INVALID_VALUE)                                                                                              \
   X(OUT_OF_MEMORY)                                                                                              \
-  X(NOT_INITIALIZED) X(DEINITIALIZED) X(PROFILER_DISABLED) X(PROFILER_NOT_INITIALIZED) X(                       \
-      PROFILER_ALREADY_STARTED) X(PROFILER_ALREADY_STOPPED) X(STUB_LIBRARY) X(CALL_REQUIRES_NEWER_DRIVER)       \
-      X(DEVICE_UNAVAILABLE) X(NO_DEVICE) X(INVALID_DEVICE) X(DEVICE_NOT_LICENSED) X(INVALID_IMAGE) X(           \
-          INVALID_CONTEXT) X(CONTEXT_ALREADY_CURRENT) X(MAP_FAILED) X(UNMAP_FAILED) X(ARRAY_IS_MAPPED)          \
-          X(ALREADY_MAPPED) X(NO_BINARY_FOR_GPU) X(ALREADY_ACQUIRED) X(NOT_MAPPED) X(                           \
-              NOT_MAPPED_AS_ARRAY) X(NOT_MAPPED_AS_POINTER) X(ECC_UNCORRECTABLE) X(UNSUPPORTED_LIMIT)           \
-              X(CONTEXT_ALREADY_IN_USE) X(PEER_ACCESS_UNSUPPORTED) X(INVALID_PTX) X(                            \
-                  INVALID_GRAPHICS_CONTEXT) X(NVLINK_UNCORRECTABLE) X(JIT_COMPILER_NOT_FOUND)                   \
-                  X(UNSUPPORTED_PTX_VERSION) X(JIT_COMPILATION_DISABLED) X(UNSUPPORTED_EXEC_AFFINITY) X(        \
+  X(NOT_INITIALIZED)                                                                                            \
+  X(DEINITIALIZED) X(PROFILER_DISABLED) X(PROFILER_NOT_INITIALIZED) X(PROFILER_ALREADY_STARTED) X(              \
+      PROFILER_ALREADY_STOPPED) X(STUB_LIBRARY) X(CALL_REQUIRES_NEWER_DRIVER) X(DEVICE_UNAVAILABLE)             \
+      X(NO_DEVICE) X(INVALID_DEVICE) X(DEVICE_NOT_LICENSED) X(INVALID_IMAGE) X(INVALID_CONTEXT) X(              \
+          CONTEXT_ALREADY_CURRENT) X(MAP_FAILED) X(UNMAP_FAILED) X(ARRAY_IS_MAPPED) X(ALREADY_MAPPED)           \
+          X(NO_BINARY_FOR_GPU) X(ALREADY_ACQUIRED) X(NOT_MAPPED) X(NOT_MAPPED_AS_ARRAY) X(                      \
+              NOT_MAPPED_AS_POINTER) X(ECC_UNCORRECTABLE) X(UNSUPPORTED_LIMIT) X(CONTEXT_ALREADY_IN_USE)        \
+              X(PEER_ACCESS_UNSUPPORTED) X(INVALID_PTX) X(INVALID_GRAPHICS_CONTEXT) X(                          \
+                  NVLINK_UNCORRECTABLE) X(JIT_COMPILER_NOT_FOUND) X(UNSUPPORTED_PTX_VERSION)                    \
+                  X(JIT_COMPILATION_DISABLED) X(UNSUPPORTED_EXEC_AFFINITY) X(                                   \
                       UNSUPPORTED_DEVSIDE_SYNC) X(CONTAINED) X(INVALID_SOURCE) X(FILE_NOT_FOUND)                \
                       X(SHARED_OBJECT_SYMBOL_NOT_FOUND) X(SHARED_OBJECT_INIT_FAILED) X(                         \
                           OPERATING_SYSTEM) X(INVALID_HANDLE) X(ILLEGAL_STATE) X(LOSSY_QUERY)                   \

@@ -112,8 +112,8 @@ CUresult cuGraphKernelNodeSetParams_v2(CUgraphNode handle,
   return change(handle, CU_GRAPH_NODE_TYPE_KERNEL, [&](Runtime& rt, const Node& node) {
     require_value(params != nullptr);
     auto kernel = changed_kernel(rt, std::get<Kernel>(node.task.work), *params);
-    // As the driver does (docs/driver-facts.md): a library's kernel goes to the context that is named,
-    // a module's stays. In an instance even the former is refused.
+    // As the driver does (docs/driver-facts.md): a library's kernel goes to the context that is
+    // named, a module's stays. In an instance even the former is refused.
     if (!params->func && params->kern && params->ctx) {
       kernel.context = params->ctx;
       check_launch(context_of(rt, kernel.context), kernel);

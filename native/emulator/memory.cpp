@@ -4,7 +4,6 @@
 
 #include <vector>
 
-#include "device/h200.hpp"
 #include "emulator/shared_state.hpp"
 
 namespace fico::emulator {
@@ -32,7 +31,8 @@ bool Memory::take_room(std::uint64_t bytes) {
   const auto others = shared_state().memory_of_others();
   auto used = used_bytes_.load(std::memory_order_relaxed);
   do {
-    if (bytes > device::kMemoryBytes || used + others + bytes > device::kMemoryBytes) return false;
+    if (bytes > limit_bytes_ || used + bytes > limit_bytes_) return false;
+    if (used + others + bytes > device::kMemoryBytes) return false;
   } while (!used_bytes_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
   shared_state().publish_memory(used + bytes);
   return true;

@@ -11,6 +11,8 @@
 #include <mutex>
 #include <optional>
 
+#include "device/h200.hpp"
+
 namespace fico::emulator {
 
 enum class MemoryKind : std::uint8_t { kDevice, kAsync, kPinned, kRegistered, kManaged, kGlobal };
@@ -47,6 +49,10 @@ class Memory {
   /// True for ordinary memory of the host, which the driver has to stage.
   bool is_pageable(const void* address) const;
 
+  /// What this process may have of the device; before the first allocation.
+  void set_limit(std::uint64_t bytes) { limit_bytes_ = bytes; }
+  /// What this process could have if it were alone.
+  std::uint64_t total_bytes() const { return limit_bytes_; }
   std::uint64_t used_bytes() const { return used_bytes_.load(std::memory_order_relaxed); }
   /// Memory of the device that is not an allocation: what contexts cost.
   void charge(std::uint64_t bytes);
@@ -59,6 +65,7 @@ class Memory {
   mutable std::mutex mutex_;
   std::map<std::uint64_t, Allocation> allocations_;
   std::atomic<std::uint64_t> used_bytes_{0};
+  std::uint64_t limit_bytes_ = device::kMemoryBytes;
   unsigned long long next_id_ = 1;
 };
 

@@ -84,9 +84,14 @@ CUresult cuMemGetInfo_v2(std::size_t* free, std::size_t* total) {
   return api([&](Call& call) {
     require_value(free != nullptr && total != nullptr);
     current_context(call.rt);
-    const auto used = memory().used_bytes() + shared_state().memory_of_others();
-    *total = fico::device::kMemoryBytes;
-    *free = *total - std::min<std::size_t>(*total, used);
+    const auto mine = memory().used_bytes();
+    const auto room = [](std::uint64_t whole, std::uint64_t used) {
+      return whole - std::min(whole, used);
+    };
+    // A limit of MPS shows as a smaller device.
+    *total = memory().total_bytes();
+    *free = std::min(room(*total, mine),
+                     room(fico::device::kMemoryBytes, mine + shared_state().memory_of_others()));
     return CUDA_SUCCESS;
   });
 }

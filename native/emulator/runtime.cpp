@@ -61,6 +61,7 @@ CUresult cuInit(unsigned flags) {
       shared_state().open(rt.settings.state_path);
     }
     rt.executor.configure(rt.settings);
+    memory().set_limit(rt.settings.memory_limit_bytes);
     auto primary = std::make_unique<Context>();
     primary->kind = Context::Kind::kPrimary;
     rt.primary = primary.get();

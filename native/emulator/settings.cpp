@@ -2,10 +2,12 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
 
 namespace fico::emulator {
 namespace {
@@ -23,6 +25,29 @@ std::optional<Number> number_from(const char* name, Number lowest) {
   return std::nullopt;
 }
 
+// The entry of device 0 in a list like "0=1G,1=512M", as the MPS server reads it.
+std::optional<std::uint64_t> memory_limit() {
+  constexpr const char* name = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT";
+  const char* list = std::getenv(name);
+  if (!list || !*list) return std::nullopt;
+  for (std::string_view rest = list; !rest.empty();) {
+    const auto entry = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(entry.size() + 1, rest.size()));
+    if (!entry.starts_with("0=")) continue;
+    std::uint64_t size = 0;
+    const auto [end, error] = std::from_chars(entry.data() + 2, entry.data() + entry.size(), size);
+    const std::string_view unit(end, entry.data() + entry.size());
+    const int shift = unit == "G"    ? 30
+                      : unit == "M"  ? 20
+                      : unit == "K"  ? 10
+                      : unit.empty() ? 0
+                                     : -1;
+    if (error == std::errc{} && shift >= 0) return size << shift;
+    std::fprintf(stderr, "fico emulator: %s=%s is not understood: it is ignored\n", name, list);
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 Settings read_settings() {
@@ -33,6 +58,7 @@ Settings read_settings() {
   settings.dilation = number_from<double>("FICO_EMULATED_DILATION", 1e-3).value_or(1);
   settings.instant = number_from<int>("FICO_EMULATED_INSTANT", 0).value_or(0) != 0;
   settings.seed = number_from<std::uint64_t>("FICO_EMULATED_SEED", 0);
+  settings.memory_limit_bytes = memory_limit().value_or(settings.memory_limit_bytes);
   if (settings.instant) settings.dilation = 1;
   return settings;
 }

@@ -5,6 +5,8 @@
 #include <optional>
 #include <string>
 
+#include "device/h200.hpp"
+
 namespace fico::emulator {
 
 struct Settings {
@@ -17,6 +19,8 @@ struct Settings {
   /// FICO_EMULATED_SEED: in instant mode, work is held back and reordered at random as far as CUDA
   /// leaves its order open.
   std::optional<std::uint64_t> seed;
+  /// CUDA_MPS_PINNED_DEVICE_MEM_LIMIT=0=SIZE[K|M|G]: device memory that this process may have.
+  std::uint64_t memory_limit_bytes = device::kMemoryBytes;
 };
 
 /// Wrong values are reported on stderr, one line each, and their defaults are taken.

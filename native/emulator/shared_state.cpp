@@ -164,6 +164,7 @@ void SharedState::close() {
 
 void SharedState::publish(std::span<const device::RunningKernel> kernels) {
   auto& slot = file_->slots[slot_];
+  if (slot.owner.load() != owner_) return;  // closed: the process is ending
   const auto sequence = slot.sequence.load(std::memory_order_relaxed);
   slot.sequence.store(sequence + 1);
   for (std::size_t k = 0; k < kernels.size() && k < kMaxResident; ++k) {

@@ -33,6 +33,7 @@ void depend_on_earlier_work(Op& op, Stream& stream) {
 }
 
 Stream& per_thread_stream(Runtime& rt, Context& context) {
+  require(context.kind != Context::Kind::kGreen, CUDA_ERROR_INVALID_HANDLE);
   auto& stream = context.per_thread[this_thread().id];
   if (!stream) {
     stream = std::make_unique<Stream>();
@@ -90,8 +91,6 @@ std::vector<OpRef> tail_of(Stream& stream) {
       if (other->is_blocking()) add_pending(ops, other->last);
     }
     for (const auto& orphan : stream.context->blocking_orphans) add_pending(ops, orphan);
-  } else if (stream.is_blocking()) {
-    // What is in the legacy stream is before anything appended later, yet no part of this stream.
   }
   return ops;
 }

@@ -129,7 +129,7 @@ CUresult cuStreamGetCtx_v2(CUstream handle, CUcontext* out, CUgreenCtx* green) {
     auto& context = *stream_of(call.rt, handle).context;
     const bool is_green = context.kind == Context::Kind::kGreen;
     *green = is_green ? context.green() : nullptr;
-    *out = is_green ? nullptr : context.handle();
+    *out = context.root->handle();
     return CUDA_SUCCESS;
   });
 }

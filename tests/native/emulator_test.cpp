@@ -392,4 +392,29 @@ TEST(memory_is_accounted) {
   CHECK_EQ(before, after);
 }
 
+TEST(a_memory_limit_of_mps_holds) {
+  setenv("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", "0=64M,1=1G", 1);
+  World::instant();
+  std::size_t free = 0;
+  std::size_t total = 0;
+  OK(CU(cuMemGetInfo)(&free, &total));
+  CHECK_EQ(total, 64 << 20);
+  CUdeviceptr buffer = 0;
+  OK(CU(cuMemAlloc)(&buffer, 48 << 20));
+  CHECK_EQ(CU(cuMemAlloc)(&buffer, 32 << 20), CUDA_ERROR_OUT_OF_MEMORY);
+}
+
+TEST(the_stream_names_its_contexts) {
+  const auto world = World::instant();
+  const auto green = make_green(0, 4);
+  CUcontext context = nullptr;
+  CUgreenCtx found = nullptr;
+  OK(CU(cuStreamGetCtx_v2)(make_green_stream(green), &context, &found));
+  CHECK(context == world.context);
+  CHECK(found == green);
+  OK(CU(cuStreamGetCtx_v2)(make_stream(), &context, &found));
+  CHECK(context == world.context);
+  CHECK(found == nullptr);
+}
+
 int main(int argc, char** argv) { return run_all(argc, argv); }
