@@ -266,7 +266,7 @@ def main() -> int:
         common.end_session()
     for row in rows:
         if row["problem"] is not None:
-            print(f"{row['program']}, {row['mode']}: {row['problem']}")
+            print(f"{row['program']}, {row['mode']}: {row['problem'][:160]}")
         elif row["mode"] == "shuffle" and row["fall_backs"]:
             print(f"{row['program']}: {row['fall_backs']} {row['notes']}")
     print("identical, launches seen/not covered; strict: with deterministic kernels")

@@ -1,9 +1,6 @@
 """Triton kernels (a matrix product, a softmax, an element-wise one) in a chain over two streams."""
 
-from __future__ import annotations
-
 import argparse
-from typing import Any
 
 import torch
 import triton
@@ -15,7 +12,7 @@ SIZE = 1024
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-def matmul(a: Any, b: Any, c: Any, n: Any, TILE: tl.constexpr, DEPTH: tl.constexpr) -> None:
+def matmul(a, b, c, n, TILE: tl.constexpr, DEPTH: tl.constexpr):  # type: ignore[no-untyped-def]
     rows = tl.program_id(0) * TILE + tl.arange(0, TILE)
     columns = tl.program_id(1) * TILE + tl.arange(0, TILE)
     inner = tl.arange(0, DEPTH)
@@ -28,7 +25,7 @@ def matmul(a: Any, b: Any, c: Any, n: Any, TILE: tl.constexpr, DEPTH: tl.constex
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-def softmax(x: Any, y: Any, n: Any, WIDTH: tl.constexpr) -> None:
+def softmax(x, y, n, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
     at = tl.program_id(0) * n + tl.arange(0, WIDTH)
     row = tl.load(x + at).to(tl.float32)
     raised = tl.exp(row - tl.max(row, axis=0))
@@ -36,7 +33,7 @@ def softmax(x: Any, y: Any, n: Any, WIDTH: tl.constexpr) -> None:
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-def blend(x: Any, y: Any, z: Any, WIDTH: tl.constexpr) -> None:
+def blend(x, y, z, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
     at = tl.program_id(0) * WIDTH + tl.arange(0, WIDTH)
     tl.store(z + at, tl.load(x + at) * 0.5 + tl.load(y + at) * 64.0)
 
