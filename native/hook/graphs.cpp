@@ -1,6 +1,8 @@
 #include "hook/graphs.hpp"
 
-#include <algorithm>
+#include <mutex>
+#include <set>
+#include <string>
 
 #include "cuda/driver.hpp"
 #include "hook/graph_nodes.hpp"
@@ -21,6 +23,19 @@ bool can_be_copied(CUgraphNodeType type) {
          type == CU_GRAPH_NODE_TYPE_WAIT_EVENT || type == CU_GRAPH_NODE_TYPE_EVENT_RECORD ||
          type == CU_GRAPH_NODE_TYPE_EXT_SEMAS_SIGNAL || type == CU_GRAPH_NODE_TYPE_EXT_SEMAS_WAIT ||
          type == CU_GRAPH_NODE_TYPE_BATCH_MEM_OP;
+}
+
+// Counts a launch on all units; the reason is kept once.
+void count_open(const char* reason) {
+  static std::mutex mutex;
+  static auto* seen = new std::set<std::string>;
+  const std::lock_guard lock(mutex);
+  Tenant& tenant = Tenant::self();
+  if (seen->insert(reason).second) {
+    tenant.count(Counter::open_graphs, reason);
+  } else {
+    tenant.count(Counter::open_graphs);
+  }
 }
 
 }  // namespace
@@ -61,6 +76,12 @@ std::shared_ptr<Graphs::Exec> Graphs::find(CUgraphExec exec) {
   return found == execs_.end() ? nullptr : found->second;
 }
 
+void Graphs::give_up(Exec& entry, const char* reason) {
+  if (entry.graph != nullptr) d().graph_destroy(entry.graph);
+  entry.graph = nullptr;
+  entry.why_open = reason;
+}
+
 void Graphs::drop_variants(Exec& entry) {
   const cuda::RelaxedCapture relaxed;
   for (const Variant& variant : entry.variants) {
@@ -79,11 +100,15 @@ CUgraphExec Graphs::variant_for(Exec& entry, const Place& place) {
     d().graph_exec_destroy(entry.variants.front().exec);
     entry.variants.erase(entry.variants.begin());
   }
+  // Built from a clone of its own: entry.graph keeps the nodes that later changes are told for.
+  CUgraph moved = nullptr;
   CUgraphExec made = nullptr;
-  if (!move_kernels(entry.graph, place) ||
-      d().graph_instantiate(&made, entry.graph, entry.flags) != CUDA_SUCCESS) {
-    d().graph_destroy(entry.graph);
-    entry.graph = nullptr;
+  const bool good = d().graph_clone(&moved, entry.graph) == CUDA_SUCCESS &&
+                    move_kernels(moved, place) &&
+                    d().graph_instantiate(&made, moved, entry.flags) == CUDA_SUCCESS;
+  if (moved != nullptr) d().graph_destroy(moved);
+  if (!good) {
+    give_up(entry, "a kernel node of a graph can't be moved to a partition");
     return nullptr;
   }
   entry.variants.push_back({place.partition, made});
@@ -109,11 +134,13 @@ CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Laun
     if (variant != nullptr) {
       chosen = variant;
     } else {
-      tenant.count(Counter::open_graphs);
+      count_open(entry != nullptr ? entry->why_open
+                                  : "a graph that was instantiated past the library");
     }
   }
   if (entry == nullptr) return real(chosen, issue.stream());
-  if (entry->last != nullptr && entry->last_exec != chosen) d().stream_wait(issue.stream(), entry->last, 0);
+  if (entry->last != nullptr && entry->last_exec != chosen)
+    d().stream_wait(issue.stream(), entry->last, 0);
   const CUresult result = real(chosen, issue.stream());
   if (result == CUDA_SUCCESS) {
     if (entry->last == nullptr) d().event_create(&entry->last, CU_EVENT_DISABLE_TIMING);
@@ -157,8 +184,7 @@ void Graphs::kernel_changed(CUgraphExec exec, CUgraphNode node,
       d().graph_kernel_set(ours, &parameters) == CUDA_SUCCESS) {
     return;
   }
-  d().graph_destroy(entry->graph);
-  entry->graph = nullptr;
+  give_up(*entry, "an instance of a graph was changed in a node that our copy does not have");
 }
 
 void Graphs::changed(CUgraphExec exec) {
@@ -167,8 +193,7 @@ void Graphs::changed(CUgraphExec exec) {
   const std::lock_guard lock(entry->mutex);
   const cuda::RelaxedCapture relaxed;
   drop_variants(*entry);
-  if (entry->graph != nullptr) d().graph_destroy(entry->graph);
-  entry->graph = nullptr;
+  give_up(*entry, "an instance of a graph was changed in a node that is no kernel");
 }
 
 }  // namespace fico::hook

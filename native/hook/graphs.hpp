@@ -44,17 +44,20 @@ class Graphs {
   struct Exec {
     std::mutex mutex;         // taken before a stream's
     CUgraph graph = nullptr;  // our clone; nullptr: launched as it is
+    const char* why_open =
+        "a graph with nodes that can't be copied (memory, conditional, device launch)";
     unsigned long long flags = 0;
     CUcontext context = nullptr;
     std::vector<Variant> variants;
-    // An executable graph never runs beside itself (cuGraphLaunch). Ours are several, so a launch of
-    // one waits for the last launch of another.
+    // An executable graph never runs beside itself (cuGraphLaunch). Ours are several, so a launch
+    // of one waits for the last launch of another.
     CUevent last = nullptr;
     CUgraphExec last_exec = nullptr;
   };
 
   std::shared_ptr<Exec> find(CUgraphExec exec);
   static void adopt(Exec& entry, CUgraph graph);
+  static void give_up(Exec& entry, const char* reason);
   static void drop_variants(Exec& entry);
   // The graph's instance for the place's partition, built if it is new; nullptr if it can't be.
   static CUgraphExec variant_for(Exec& entry, const Place& place);

@@ -160,6 +160,7 @@ Context* Streams::enter_context(CUcontext handle) {
       base::log_line("launches can't be confined: %s; see 'fico doctor'", context->why_open);
     }
   }
+  if (context->confinable) tenant.start_keeper();
   const std::lock_guard lock(registry_mutex_);
   Context*& entry = contexts_[handle];
   if (entry == nullptr) {

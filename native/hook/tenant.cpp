@@ -62,11 +62,11 @@ void Tenant::attach() {
     const char* member = std::getenv("FICO_TENANT");
     if (path == nullptr || member == nullptr) return;
     try {
-      if (std::sscanf(member, "%u:%u", &member_.slot, &member_.generation) != 2 ||
+      char rest = 0;
+      if (std::sscanf(member, "%u:%u%c", &member_.slot, &member_.generation, &rest) != 2 ||
           member_.slot >= arena::kMaxTenants) {
         throw arena::ArenaError(std::string("FICO_TENANT is '") + member +
-                                "', not SLOT:GENERATION; start "
-                                "the program with 'fico run'");
+                                "', not SLOT:GENERATION; start the program with 'fico run'");
       }
       auto* opened = new arena::Arena(arena::Arena::open(path));
       if (!enter_process(*opened, member_, getpid())) {
