@@ -565,6 +565,7 @@ RACES = {
 }
 
 
+@pytest.mark.skipif("tsan" in os.environ.get("FICO_TEST_SANITIZER", ""), reason="races on purpose")
 @pytest.mark.parametrize("race", RACES)
 def test_races_show(race: str, runners: dict[str, list[Runner]]) -> None:
     """GIVEN a program with a race THEN the emulated driver's schedules give different memory.

@@ -1,9 +1,11 @@
 // Measures the time of a kernel launch in its caller. Each line `COUNT` on the standard input is
-// answered by the nanoseconds per launch over COUNT launches on one stream; the device is idle
-// before each batch and is waited for outside of the measured time.
+// answered by the nanoseconds per launch over COUNT launches on one stream. During a batch a host
+// function holds the stream, so that the device takes no CPU time and no lock from the caller; it
+// is waited for outside of the measured time.
 #include <cuda.h>
 #include <dlfcn.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -37,6 +39,8 @@ void require(CUresult result, const char* what) {
   std::exit(1);
 }
 
+void CUDA_CB hold(void* data) { static_cast<std::atomic<bool>*>(data)->wait(true); }
+
 #define FICO_TEXT_OF(name) #name
 #define FICO_SYMBOL(name) FICO_TEXT_OF(name)
 #define FICO_ENTRY(name) entry(FICO_SYMBOL(name), static_cast<decltype(&name)>(nullptr))
@@ -45,6 +49,7 @@ void require(CUresult result, const char* what) {
 
 int main() {
   const auto launch = FICO_ENTRY(cuLaunchKernel);
+  const auto host_function = FICO_ENTRY(cuLaunchHostFunc);
   const auto synchronise = FICO_ENTRY(cuStreamSynchronize);
   CUdevice device = 0;
   CUcontext context = nullptr;
@@ -60,13 +65,20 @@ int main() {
   require(FICO_ENTRY(cuModuleGetFunction)(&spin, module, "spin"), "cuModuleGetFunction");
   require(FICO_ENTRY(cuStreamCreate)(&stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate");
 
+  std::atomic<bool> held{false};
   for (int count = 0; std::scanf("%d", &count) == 1;) {
     std::chrono::nanoseconds spent{0};
     for (int done = 0; done < count; done += kBatch) {
+      held.store(true);
+      require(host_function(stream, hold, &held), "cuLaunchHostFunc");
+      // The first launch of a batch may move the stream.
+      require(launch(spin, 1, 1, 1, 32, 1, 1, 0, stream, nullptr, nullptr), "cuLaunchKernel");
       const auto start = std::chrono::steady_clock::now();
       for (int i = 0; i < kBatch; ++i)
         require(launch(spin, 1, 1, 1, 32, 1, 1, 0, stream, nullptr, nullptr), "cuLaunchKernel");
       spent += std::chrono::steady_clock::now() - start;
+      held.store(false);
+      held.notify_all();
       require(synchronise(stream), "cuStreamSynchronize");
     }
     const int launches = (count + kBatch - 1) / kBatch * kBatch;

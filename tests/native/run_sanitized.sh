@@ -29,7 +29,9 @@ cmake --build "$build" --target test_programs >"$build.log" 2>&1 || { cat "$buil
 FICO_TEST_SANITIZER=$(${CXX:-g++} -print-file-name=$library)
 export FICO_TEST_SANITIZER
 export FICO_TEST_BUILD="$build"
-export FICO_EXAMPLES="${FICO_EXAMPLES:-60}" FICO_KILLS="${FICO_KILLS:-60}" FICO_RUNS="${FICO_RUNS:-2}"
+export FICO_EXAMPLES="${FICO_EXAMPLES:-30}" FICO_KILLS="${FICO_KILLS:-20}" FICO_RUNS="${FICO_RUNS:-1}"
 cd "$root"
+# The native unit tests, where this build has some.
+ctest --test-dir "$build" --output-on-failure --no-tests=ignore
 exec "$python" -m pytest -q tests/integration/test_ordering.py \
   tests/integration/test_ordering_rules.py tests/integration/test_faults.py "$@"
