@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 namespace fico::device {
@@ -74,7 +75,7 @@ void share_sms(std::span<const RunningKernel> kernels, std::span<double> shares)
   }
   std::vector<std::size_t> order(kernels.size());
   for (std::size_t k = 0; k < order.size(); ++k) order[k] = k;
-  std::ranges::stable_sort(order, {}, [&](std::size_t k) { return kernels[k].priority; });
+  std::ranges::sort(order, {}, [&](std::size_t k) { return std::pair(kernels[k].priority, k); });
   Room room;
   room.fill(1);
   for (auto from = order.begin(); from != order.end();) {

@@ -22,7 +22,7 @@ struct SmSet {
   static constexpr SmSet all() { return range(0, kSmCount); }
 
   constexpr void add(unsigned sm) { words[sm / 64] |= std::uint64_t{1} << (sm % 64); }
-  constexpr bool contains(unsigned sm) const { return (words[sm / 64] >> (sm % 64)) & 1; }
+  constexpr bool contains(unsigned sm) const { return ((words[sm / 64] >> (sm % 64)) & 1U) != 0; }
   constexpr unsigned count() const {
     unsigned total = 0;
     for (auto word : words) total += static_cast<unsigned>(std::popcount(word));

@@ -31,9 +31,9 @@ std::size_t default_limit(CUlimit limit) {
     case CU_LIMIT_STACK_SIZE:
       return 1024;
     case CU_LIMIT_PRINTF_FIFO_SIZE:
-      return 7 << 20;
+      return 7U << 20U;
     case CU_LIMIT_MALLOC_HEAP_SIZE:
-      return 8 << 20;
+      return 8U << 20U;
     default:
       return 0;
   }

@@ -20,6 +20,8 @@ struct Entry {
 
 constexpr bool is_per_thread(std::string_view suffix) { return !suffix.empty(); }
 
+// The arguments are names, which take no parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define FICO_CHECK(base, version, suffix, symbol)                                   \
   static_assert(std::is_same_v<decltype(&symbol), PFN_##base##_v##version##suffix>, \
                 #symbol " is not declared as version " #version " of " #base);
@@ -35,6 +37,7 @@ const Entries& entries() {
   (*made)[#base].push_back({version, is_per_thread(#suffix), reinterpret_cast<void*>(&symbol)});
     FICO_EMULATOR_ENTRIES(FICO_ADD, FICO_ADD)
 #undef FICO_ADD
+    // NOLINTEND(bugprone-macro-parentheses)
     return made;
   }();
   return table;

@@ -11,7 +11,8 @@ namespace {
   X(INVALID_VALUE)                                                                                              \
   X(OUT_OF_MEMORY)                                                                                              \
   X(NOT_INITIALIZED)                                                                                            \
-  X(DEINITIALIZED) X(PROFILER_DISABLED) X(PROFILER_NOT_INITIALIZED) X(PROFILER_ALREADY_STARTED) X(              \
+  X(DEINITIALIZED)                                                                                              \
+  X(PROFILER_DISABLED) X(PROFILER_NOT_INITIALIZED) X(PROFILER_ALREADY_STARTED) X(                               \
       PROFILER_ALREADY_STOPPED) X(STUB_LIBRARY) X(CALL_REQUIRES_NEWER_DRIVER) X(DEVICE_UNAVAILABLE)             \
       X(NO_DEVICE) X(INVALID_DEVICE) X(DEVICE_NOT_LICENSED) X(INVALID_IMAGE) X(INVALID_CONTEXT) X(              \
           CONTEXT_ALREADY_CURRENT) X(MAP_FAILED) X(UNMAP_FAILED) X(ARRAY_IS_MAPPED) X(ALREADY_MAPPED)           \
@@ -62,8 +63,9 @@ struct ErrorText {
 ErrorText text_of(const char* name) {
   ErrorText text{std::string("CUDA_ERROR_") + name, name};
   std::ranges::transform(text.description, text.description.begin(), [](unsigned char letter) {
-    return letter == '_' ? ' '
-                         : static_cast<char>(letter | ('A' <= letter && letter <= 'Z' ? 0x20 : 0));
+    if (letter == '_') return ' ';
+    const bool is_capital = 'A' <= letter && letter <= 'Z';
+    return static_cast<char>(is_capital ? letter - 'A' + 'a' : letter);
   });
   return text;
 }

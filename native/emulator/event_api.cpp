@@ -35,8 +35,8 @@ double elapsed_ms(Runtime& rt, CUevent start_handle, CUevent end_handle, bool& r
 
 CUresult cuEventCreate(CUevent* out, unsigned flags) {
   return api([&](Call& call) {
-    constexpr unsigned known =
-        CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS;
+    constexpr unsigned known = unsigned{CU_EVENT_BLOCKING_SYNC} |
+                               unsigned{CU_EVENT_DISABLE_TIMING} | unsigned{CU_EVENT_INTERPROCESS};
     require_value(out != nullptr && (flags & ~known) == 0);
     auto event = std::make_unique<Event>();
     event->context = current_context(call.rt).root;

@@ -160,7 +160,7 @@ void Executor::demand(Op& first) {
 // operations change places too, but nobody waits long for them.
 double Executor::random_delay_us(const Op& op) {
   const auto draw = random_();
-  const double part = static_cast<double>(draw >> 11) * 0x1p-53;
+  const double part = static_cast<double>(draw >> 11U) * 0x1p-53;
   if (op.demanded) return part * 4;
   if (draw % 4 == 0) return 0;
   return draw % 4 == 3 ? part * 2000 : part * 100;

@@ -102,7 +102,7 @@ class Executor {
   bool rates_stale_ = false;
   bool unpublished_ = false;
   std::uint64_t next_ticket_ = 1;
-  std::mt19937_64 random_;
+  std::mt19937_64 random_{0};  // seeded when the thread starts
 };
 
 }  // namespace fico::emulator

@@ -122,6 +122,7 @@ Graph& clone_graph(Runtime& rt, const Graph& graph) {
   std::map<const Node*, Node*> copies;
   for (auto* node : in_order(graph)) {
     std::vector<Node*> after;
+    after.reserve(node->after.size());
     for (auto* earlier : node->after) after.push_back(copies.at(earlier));
     auto& copy = add_node(rt, clone, node->task, after);
     copy.cloned_from = node->id;
@@ -145,6 +146,7 @@ Graph& graph_from(Runtime& rt, const GraphExec& exec) {
   std::vector<Node*> made;
   for (const auto& node : exec.nodes) {
     std::vector<Node*> after;
+    after.reserve(node.after.size());
     for (auto earlier : node.after) after.push_back(made[earlier]);
     NodeTask task = node.task;
     // Child graphs have been spread out, and what is disabled does nothing.

@@ -15,9 +15,9 @@ namespace {
 CUresult instantiate(CUgraphExec* out, CUgraph handle, std::uint64_t flags) {
   return api([&](Call& call) {
     require_value(out != nullptr);
-    constexpr std::uint64_t known = CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH |
-                                    CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD |
-                                    CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY;
+    constexpr std::uint64_t known = std::uint64_t{CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH} |
+                                    std::uint64_t{CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD} |
+                                    std::uint64_t{CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY};
     require_value((flags & ~known) == 0);
     const auto& graph = graph_of(call.rt, handle);
     require_value(!graph.is_captured);

@@ -122,9 +122,9 @@ bool read_line(std::string_view line, ModuleImage& image) {
 
 std::uint32_t hash(std::uint32_t value, std::uint32_t seed) {
   value = (value ^ seed) * 0x9E3779B1U;
-  value ^= value >> 15;
+  value ^= value >> 15U;
   value = (value + seed) * 0x85EBCA77U;
-  return value ^ (value >> 13);
+  return value ^ (value >> 13U);
 }
 
 template <class T>
@@ -167,8 +167,8 @@ bool KernelRun::begin(const KernelImage& kernel, const std::byte* params) {
   if (!memory().device_can_reach(target, bytes) || !memory().device_can_reach(source, bytes)) {
     return false;
   }
-  target_ = reinterpret_cast<std::uint32_t*>(target);
-  const auto* from = reinterpret_cast<const std::uint32_t*>(source);
+  target_ = pointer_to<std::uint32_t>(target);
+  const auto* from = pointer_to<const std::uint32_t>(source);
   result_.resize(count);
   if (kernel.op != KernelOp::kFill && bytes) std::memcpy(result_.data(), target_, bytes);
   for (std::uint32_t i = 0; i < count; ++i) {

@@ -82,7 +82,7 @@ bool Memory::remove(std::uint64_t base) {
     gone = found->second;
     allocations_.erase(found);
   }
-  if (gone.kind != MemoryKind::kRegistered) munmap(reinterpret_cast<void*>(base), gone.bytes);
+  if (gone.kind != MemoryKind::kRegistered) munmap(pointer_to<void>(base), gone.bytes);
   if (on_device(gone.kind)) discharge(gone.bytes);
   return true;
 }

@@ -69,6 +69,12 @@ class Memory {
   unsigned long long next_id_ = 1;
 };
 
+/// Device pointers are addresses of this process.
+template <class T>
+T* pointer_to(std::uint64_t address) {
+  return reinterpret_cast<T*>(address);  // NOLINT(performance-no-int-to-ptr)
+}
+
 /// The one device memory of the process.
 Memory& memory();
 

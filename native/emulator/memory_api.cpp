@@ -16,7 +16,7 @@ std::uint64_t allocate(Call& call, std::size_t bytes, MemoryKind kind, unsigned 
   auto& context = current_context(call.rt);
   check_unsafe_call(call.rt);
   const auto base = memory().allocate(bytes, kind, context.root->handle(), host_flags);
-  require(base.has_value(), CUDA_ERROR_OUT_OF_MEMORY);
+  if (!base) fail(CUDA_ERROR_OUT_OF_MEMORY);
   return *base;
 }
 
@@ -44,7 +44,7 @@ bool is_on_device(MemoryKind kind) {
 bool read_attribute(Runtime& rt, CUpointer_attribute attribute, const Allocation& found,
                     std::uint64_t address, void* data) {
   const auto put = [&](auto value) {
-    std::memcpy(data, &value, sizeof value);
+    std::memcpy(data, static_cast<const void*>(&value), sizeof(decltype(value)));
     return true;
   };
   switch (attribute) {
@@ -56,13 +56,13 @@ bool read_attribute(Runtime& rt, CUpointer_attribute attribute, const Allocation
       return put(CUdeviceptr{address});
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
       if (is_on_device(found.kind) && found.kind != MemoryKind::kManaged) return false;
-      return put(reinterpret_cast<void*>(address));
+      return put(pointer_to<void>(address));
     case CU_POINTER_ATTRIBUTE_BUFFER_ID:
       return put(found.id);
     case CU_POINTER_ATTRIBUTE_IS_MANAGED:
       return put(unsigned{found.kind == MemoryKind::kManaged});
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
-      return put(int{0});
+      return put(CUdevice{});
     case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
       return put(CUdeviceptr{found.base});
     case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
@@ -133,7 +133,7 @@ CUresult cuMemFree_v2(CUdeviceptr address) {
 CUresult cuMemHostAlloc(void** out, std::size_t bytes, unsigned flags) {
   return api([&](Call& call) {
     require_value(out != nullptr);
-    *out = reinterpret_cast<void*>(allocate(call, bytes, MemoryKind::kPinned, flags));
+    *out = pointer_to<void>(allocate(call, bytes, MemoryKind::kPinned, flags));
     return CUDA_SUCCESS;
   });
 }

@@ -31,24 +31,26 @@ void write_memset(const Memset& memset) {
 
 std::uint64_t load_value(std::uint64_t address, unsigned bytes) {
   if (bytes == 4) {
-    return std::atomic_ref(*reinterpret_cast<std::uint32_t*>(address)).load();
+    return std::atomic_ref(*pointer_to<std::uint32_t>(address)).load();
   }
-  return std::atomic_ref(*reinterpret_cast<std::uint64_t*>(address)).load();
+  return std::atomic_ref(*pointer_to<std::uint64_t>(address)).load();
 }
 
 void store_value(const ValueWrite& write) {
   if (write.bytes == 4) {
-    std::atomic_ref(*reinterpret_cast<std::uint32_t*>(write.address))
+    std::atomic_ref(*pointer_to<std::uint32_t>(write.address))
         .store(static_cast<std::uint32_t>(write.value));
   } else {
-    std::atomic_ref(*reinterpret_cast<std::uint64_t*>(write.address)).store(write.value);
+    std::atomic_ref(*pointer_to<std::uint64_t>(write.address)).store(write.value);
   }
 }
+
+constexpr std::size_t kScribbledBytes = 1U << 20U;
 
 // Freed memory is overwritten first, so that a use that comes too late is seen.
 void scribble_and_free(std::uint64_t base) {
   if (const auto found = memory().find(base)) {
-    std::memset(reinterpret_cast<void*>(base), 0xDD, std::min<std::size_t>(found->bytes, 1 << 20));
+    std::memset(pointer_to<void>(base), 0xDD, std::min(found->bytes, kScribbledBytes));
   }
   memory().release(base, [](MemoryKind) { return true; });
 }

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -28,7 +29,8 @@ struct GraphExec;
 struct Capture;
 
 /// Ends an entry point with this error. Never leaves the library.
-struct Failure {
+struct Failure : std::exception {
+  explicit Failure(CUresult c) : code(c) {}
   CUresult code;
 };
 
@@ -93,7 +95,7 @@ struct Runtime {
   std::vector<std::shared_ptr<Capture>> captures;  // those that go on
   std::uint64_t next_id = 1;
 
-  enum class Phase : int { kUninitialised, kInitialised, kForked };
+  enum class Phase : std::uint8_t { kUninitialised, kInitialised, kForked };
   std::atomic<Phase> phase{Phase::kUninitialised};
 };
 

@@ -42,7 +42,7 @@ std::optional<std::uint64_t> memory_limit() {
                       : unit == "K"  ? 10
                       : unit.empty() ? 0
                                      : -1;
-    if (error == std::errc{} && shift >= 0) return size << shift;
+    if (error == std::errc{} && shift >= 0) return size << static_cast<unsigned>(shift);
     std::fprintf(stderr, "fico emulator: %s=%s is not understood: it is ignored\n", name, list);
   }
   return std::nullopt;

@@ -18,7 +18,7 @@ namespace {
 
 // Version of the layout below, in the low byte; a file that says otherwise is replaced.
 constexpr std::uint64_t kMagic = 0x6F63'6966'656D'7501;
-constexpr int kPidBits = 22;
+constexpr unsigned kPidBits = 22;
 
 constexpr std::size_t kKernelWords = (sizeof(device::RunningKernel) + 7) / 8;
 static_assert(sizeof(device::RunningKernel) == kKernelWords * 8);
@@ -202,7 +202,7 @@ void SharedState::read_others(std::vector<device::RunningKernel>& kernels, bool 
       kernels.push_back(std::bit_cast<device::RunningKernel>(words));
     }
     // A torn slot is skipped: its owner publishes again and wakes us.
-    if ((before & 1) || slot.sequence.load() != before) kernels.resize(keep);
+    if ((before & 1U) || slot.sequence.load() != before) kernels.resize(keep);
   }
 }
 

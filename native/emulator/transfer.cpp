@@ -29,8 +29,8 @@ bool is_host_memory(std::uint64_t address) {
 
 void finish_sides(Copy& copy, std::uint64_t target, std::uint64_t source) {
   require_value(copy.bytes() == 0 || (target != 0 && source != 0));
-  copy.target = reinterpret_cast<std::byte*>(target);
-  copy.source = reinterpret_cast<const std::byte*>(source);
+  copy.target = pointer_to<std::byte>(target);
+  copy.source = pointer_to<const std::byte>(source);
   copy.crosses_link = is_host_memory(target) != is_host_memory(source);
 }
 
@@ -66,7 +66,7 @@ Copy copy_of(const CUDA_MEMCPY3D& d) {
 }
 
 Copy copy_of(const CUDA_MEMCPY2D& d) {
-  CUDA_MEMCPY3D whole{};
+  CUDA_MEMCPY3D whole{};  // NOLINT(bugprone-invalid-enum-default-initialization): set below
   whole.srcXInBytes = d.srcXInBytes;
   whole.srcY = d.srcY;
   whole.srcMemoryType = d.srcMemoryType;
@@ -91,17 +91,19 @@ CUDA_MEMCPY3D describe(const Copy& copy) {
     return is_host_memory(reinterpret_cast<std::uint64_t>(address)) ? CU_MEMORYTYPE_HOST
                                                                     : CU_MEMORYTYPE_DEVICE;
   };
-  CUDA_MEMCPY3D d{};
+  CUDA_MEMCPY3D d{};  // NOLINT(bugprone-invalid-enum-default-initialization): set below
   d.srcMemoryType = type_of(copy.source_type, copy.source);
   d.dstMemoryType = type_of(copy.target_type, copy.target);
-  if (d.srcMemoryType == CU_MEMORYTYPE_HOST)
+  if (d.srcMemoryType == CU_MEMORYTYPE_HOST) {
     d.srcHost = copy.source;
-  else
+  } else {
     d.srcDevice = reinterpret_cast<CUdeviceptr>(copy.source);
-  if (d.dstMemoryType == CU_MEMORYTYPE_HOST)
+  }
+  if (d.dstMemoryType == CU_MEMORYTYPE_HOST) {
     d.dstHost = copy.target;
-  else
+  } else {
     d.dstDevice = reinterpret_cast<CUdeviceptr>(copy.target);
+  }
   d.srcPitch = copy.source_pitch;
   d.dstPitch = copy.target_pitch;
   d.srcHeight = copy.source_pitch ? copy.source_slice / copy.source_pitch : 0;
@@ -120,7 +122,7 @@ Memset memset_of(const CUDA_MEMSET_NODE_PARAMS& p) {
   require_value(p.height <= 1 || pitch >= row_bytes);
   const std::size_t reach = p.height ? pitch * (p.height - 1) + row_bytes : 0;
   require_value(memory().device_can_reach(p.dst, reach));
-  return {reinterpret_cast<std::byte*>(p.dst), p.value, p.elementSize, p.width, p.height, pitch};
+  return {pointer_to<std::byte>(p.dst), p.value, p.elementSize, p.width, p.height, pitch};
 }
 
 CUDA_MEMSET_NODE_PARAMS describe(const Memset& memset) {

@@ -147,6 +147,7 @@ CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D* copy, CUstream stream) {
   return copy_later(stream, [&] { return described(copy); });
 }
 
+// NOLINTBEGIN(bugprone-macro-parentheses): a type takes none
 #define FICO_MEMSET(bits, Value)                                                              \
   CUresult cuMemsetD##bits##_v2(CUdeviceptr dst, Value value, std::size_t count) {            \
     return set_now(CU_STREAM_LEGACY, {dst, 0, value, bits / 8, count, 1});                    \
@@ -174,3 +175,4 @@ FICO_MEMSET(8, unsigned char)
 FICO_MEMSET(16, unsigned short)
 FICO_MEMSET(32, unsigned int)
 #undef FICO_MEMSET
+// NOLINTEND(bugprone-macro-parentheses)
