@@ -102,7 +102,7 @@ class Executor {
   bool rates_stale_ = false;
   bool unpublished_ = false;
   std::uint64_t next_ticket_ = 1;
-  std::mt19937_64 random_{0};  // seeded when the thread starts
+  std::mt19937_64 random_;  // NOLINT(bugprone-random-generator-seed): seeded by the thread
 };
 
 }  // namespace fico::emulator
