@@ -49,6 +49,14 @@ constexpr Holder make_holder(std::uint32_t slot, std::uint32_t generation) {
 // What a tenant's processes count. Names and meanings are in counters.hpp.
 constexpr std::uint32_t kMaxCounters = 32;
 
+// What a tenant asked for: a share of the units, a number of units, or (both 0) an equal part of
+// what the others leave.
+struct Quota {
+  std::uint32_t ppm = 0;
+  std::uint32_t units = 0;
+};
+static_assert(sizeof(Quota) == 8 && std::atomic<Quota>::is_always_lock_free);
+
 enum class Phase : std::uint32_t { kFree = 0, kLive = 1 };
 
 struct Tenant {
@@ -57,8 +65,7 @@ struct Tenant {
   std::atomic<Grant> grant;
   std::atomic<std::uint64_t> leader;  // base::ProcessId of the process that joined
   std::atomic<std::uint64_t> processes[kMaxProcesses];
-  std::atomic<std::uint32_t> quota_ppm;
-  std::atomic<std::uint32_t> quota_units;
+  std::atomic<Quota> quota;
   std::atomic<std::int32_t> priority;
   std::atomic<std::uint32_t> note_count;
   std::uint64_t memory_bytes;

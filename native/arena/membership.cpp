@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <climits>
+#include <cstdio>
 #include <cstring>
 
 #include "arena/claims.hpp"
@@ -46,14 +47,12 @@ std::vector<std::uint32_t> live_slots(const Arena& arena) {
   return slots;
 }
 
-Quota quota_of(const Tenant& tenant) {
-  return {tenant.quota_ppm.load(), tenant.quota_units.load()};
-}
+Quota quota_of(const Tenant& tenant) { return tenant.quota.load(); }
 
 std::string percent(std::uint64_t ppm) {
-  std::string text = std::to_string(ppm / 10'000);
-  if (const std::uint64_t tenth = ppm / 1'000 % 10; tenth != 0) text += "." + std::to_string(tenth);
-  return text + "%";
+  char text[32];
+  std::snprintf(text, sizeof text, "%.6g%%", static_cast<double>(ppm) / 10'000);
+  return text;
 }
 
 // Throws the ArenaError that says why these quotas don't fit.
@@ -188,8 +187,7 @@ Member join(const Arena& arena, const Wish& wish, pid_t pid) {
     for (auto& process : tenant.processes) process.store(0);
     for (auto& counter : tenant.counters) counter.store(0);
     tenant.note_count.store(0);
-    tenant.quota_ppm.store(wish.quota.ppm);
-    tenant.quota_units.store(wish.quota.units);
+    tenant.quota.store(wish.quota);
     tenant.priority.store(wish.priority);
     tenant.memory_bytes = wish.memory_bytes;
     tenant.joined_ns = base::realtime_ns();
@@ -220,8 +218,7 @@ void update(const Arena& arena, const std::string& name, const Change& change) {
     if (change.name) check_name(arena, *change.name, slot);
     if (change.quota) {
       check_quotas(arena, slot, name, *change.quota);
-      tenant.quota_ppm.store(change.quota->ppm);
-      tenant.quota_units.store(change.quota->units);
+      tenant.quota.store(*change.quota);
     }
     if (change.priority) tenant.priority.store(*change.priority);
     if (change.name) set_name(tenant, *change.name);

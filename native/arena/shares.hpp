@@ -4,14 +4,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace fico::arena {
+#include "arena/layout.hpp"
 
-// What a tenant asked for: a share of the units, a number of units, or (both 0) an equal part of
-// what the others leave.
-struct Quota {
-  std::uint32_t ppm = 0;
-  std::uint32_t units = 0;
-};
+namespace fico::arena {
 
 constexpr std::uint32_t kWhole_ppm = 1'000'000;
 

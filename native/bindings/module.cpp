@@ -58,8 +58,8 @@ nb::dict tenant_row(const Arena& arena, std::uint32_t slot) {
   row["pid"] = fico::base::pid_of(tenant.leader.load());
   row["processes"] = processes;
   row["alive"] = alive;
-  row["quota_ppm"] = tenant.quota_ppm.load();
-  row["quota_units"] = tenant.quota_units.load();
+  row["quota_ppm"] = tenant.quota.load().ppm;
+  row["quota_units"] = tenant.quota.load().units;
   row["units"] = nb::make_tuple(grant.lo, grant.hi);
   row["held"] = held;
   row["sms"] = sms;

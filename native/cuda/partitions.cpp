@@ -65,7 +65,9 @@ Partition* PartitionPool::make(std::uint32_t lo, std::uint32_t hi) {
 void PartitionPool::clear(bool destroy) {
   const RelaxedCapture relaxed;
   for (const auto& partition : partitions_) {
-    if (destroy) driver().green_destroy(partition->green);
+    if (!destroy) continue;
+    for (const Partition::Spare& spare : partition->spares) driver().stream_destroy(spare.stream);
+    driver().green_destroy(partition->green);
   }
   partitions_.clear();
   units_.clear();

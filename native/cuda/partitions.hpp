@@ -16,6 +16,12 @@ struct Partition {
   std::uint32_t hi;
   CUgreenCtx green;
   CUcontext context;  // the green context as a CUcontext, for the nodes of graphs
+  // Idle streams of streams that the program has destroyed: made anew they would cost 0.5 MiB each.
+  struct Spare {
+    CUstream stream;
+    int priority;
+  };
+  std::vector<Spare> spares{};
 };
 
 // Not thread-safe: the owner locks. Its driver calls may be made while the program captures.

@@ -7,6 +7,15 @@ namespace {
 
 const cuda::Driver& d() { return cuda::driver(); }
 
+template <class Action>
+struct Finally {
+  Action action;
+  explicit Finally(Action a) : action(a) {}
+  ~Finally() { action(); }
+  Finally(const Finally&) = delete;
+  Finally& operator=(const Finally&) = delete;
+};
+
 // The neighbours of a node on one side, with the data of the edges.
 struct Neighbours {
   std::vector<CUgraphNode> nodes;
@@ -20,6 +29,14 @@ bool list_neighbours(List list, CUgraphNode node, Neighbours& found) {
   found.nodes.resize(count);
   found.edges.resize(count);
   return count == 0 || list(node, found.nodes.data(), found.edges.data(), &count) == CUDA_SUCCESS;
+}
+
+// Lets nodes come after `node`.
+bool connect(CUgraph graph, CUgraphNode node, const Neighbours& after) {
+  const std::vector<CUgraphNode> from(after.nodes.size(), node);
+  return after.nodes.empty() ||
+         d().graph_add_dependencies(graph, from.data(), after.nodes.data(), after.edges.data(),
+                                    after.nodes.size()) == CUDA_SUCCESS;
 }
 
 // The attributes of a kernel node, as a launch takes them.
@@ -74,6 +91,8 @@ bool replace_node(CUgraph graph, CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS
   config.hStream = stream;
   config.attrs = attributes.data();
   config.numAttrs = static_cast<unsigned int>(attributes.size());
+  rebuilds.begun.fetch_add(1);
+  const Finally ended([] { rebuilds.ended.fetch_add(1); });
   if (d().capture_to_graph(stream, graph, before.nodes.data(), before.edges.data(),
                            before.nodes.size(), CU_STREAM_CAPTURE_MODE_RELAXED) != CUDA_SUCCESS) {
     return false;
@@ -100,6 +119,27 @@ bool replace_node(CUgraph graph, CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS
 }
 
 }  // namespace
+
+CUresult replace_child(CUgraph graph, CUgraphNode& node, CUgraph child) {
+  if (d().graph_add_child == nullptr || d().graph_add_dependencies == nullptr)
+    return CUDA_ERROR_NOT_SUPPORTED;
+  Neighbours before;
+  Neighbours after;
+  CUgraphNode made = nullptr;
+  if (!list_neighbours(d().graph_dependencies, node, before) ||
+      !list_neighbours(d().graph_dependents, node, after) ||
+      d().graph_add_child(&made, graph, nullptr, 0, child) != CUDA_SUCCESS) {
+    return CUDA_ERROR_UNKNOWN;
+  }
+  const std::vector<CUgraphNode> to(before.nodes.size(), made);
+  const bool good =
+      (before.nodes.empty() ||
+       d().graph_add_dependencies(graph, before.nodes.data(), to.data(), before.edges.data(),
+                                  before.nodes.size()) == CUDA_SUCCESS) &&
+      connect(graph, made, after) && d().graph_destroy_node(node) == CUDA_SUCCESS;
+  node = made;
+  return good ? CUDA_SUCCESS : CUDA_ERROR_UNKNOWN;
+}
 
 // Kernel-node parameters with `kern` and `ctx` and without `func` move a node; with `func`, `ctx`
 // is ignored (cuGraphKernelNodeSetParams; docs/driver-facts.md).

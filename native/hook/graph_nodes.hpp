@@ -4,6 +4,8 @@
 #include <cuda.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cstdint>
 #include <vector>
 
 #include "cuda/driver.hpp"
@@ -33,5 +35,15 @@ bool visit_nodes(CUgraph graph, Visit visit) {
 // in and must not be capturing; the caller holds its lock. Topology, attributes and all other nodes
 // stay. False if one of them can't be moved: the graph is then of no use.
 bool move_kernels(CUgraph graph, const Place& to);
+
+// Puts another child graph in the place of a child-graph node; `node` becomes the new node.
+CUresult replace_child(CUgraph graph, CUgraphNode& node, CUgraph child);
+
+// Captures of our own, by which the program's calls beside them are told apart from its mistakes.
+struct Rebuilds {
+  std::atomic<std::uint32_t> begun{0};
+  std::atomic<std::uint32_t> ended{0};
+};
+inline Rebuilds rebuilds;
 
 }  // namespace fico::hook

@@ -49,6 +49,7 @@ void Graphs::adopt(Exec& entry, CUgraph graph) {
   const cuda::RelaxedCapture relaxed;
   if (entry.graph != nullptr) d().graph_destroy(entry.graph);
   entry.graph = nullptr;
+  entry.replaced.clear();
   if ((entry.flags & CUDA_GRAPH_INSTANTIATE_FLAG_DEVICE_LAUNCH) != 0 ||
       d().graph_clone == nullptr || d().graph_kernel_set == nullptr) {
     return;
@@ -85,9 +86,10 @@ void Graphs::give_up(Exec& entry, const char* reason) {
 void Graphs::drop_variants(Exec& entry) {
   const cuda::RelaxedCapture relaxed;
   for (const Variant& variant : entry.variants) {
-    d().graph_exec_destroy(variant.exec);
+    if (variant.exec != nullptr) d().graph_exec_destroy(variant.exec);
   }
   entry.variants.clear();
+  entry.last_exec = nullptr;  // its address may come back as that of another
 }
 
 CUgraphExec Graphs::variant_for(Exec& entry, const Place& place) {
@@ -97,22 +99,28 @@ CUgraphExec Graphs::variant_for(Exec& entry, const Place& place) {
   const cuda::RelaxedCapture relaxed;
   if (entry.variants.size() >= kMaxVariants) {
     // Destroying one that still runs is legal: the driver keeps it until it has ended.
-    d().graph_exec_destroy(entry.variants.front().exec);
+    if (entry.variants.front().exec != nullptr) d().graph_exec_destroy(entry.variants.front().exec);
+    entry.last_exec = nullptr;
     entry.variants.erase(entry.variants.begin());
   }
-  // Built from a clone of its own: entry.graph keeps the nodes that later changes are told for.
+  // A second try: a call of the program's in another thread may have ended our capture.
+  CUgraphExec made = build(entry, place);
+  if (made == nullptr) made = build(entry, place);
+  entry.variants.push_back({place.partition, made});
+  if (made != nullptr) Tenant::self().count(Counter::graphs_rebuilt);
+  return made;
+}
+
+// From a clone of its own: entry.graph keeps the nodes that later changes name.
+CUgraphExec Graphs::build(const Exec& entry, const Place& place) {
   CUgraph moved = nullptr;
   CUgraphExec made = nullptr;
-  const bool good = d().graph_clone(&moved, entry.graph) == CUDA_SUCCESS &&
-                    move_kernels(moved, place) &&
-                    d().graph_instantiate(&made, moved, entry.flags) == CUDA_SUCCESS;
-  if (moved != nullptr) d().graph_destroy(moved);
-  if (!good) {
-    give_up(entry, "a kernel node of a graph can't be moved to a partition");
-    return nullptr;
+  if (d().graph_clone(&moved, entry.graph) != CUDA_SUCCESS) return nullptr;
+  if (!move_kernels(moved, place) ||
+      d().graph_instantiate(&made, moved, entry.flags) != CUDA_SUCCESS) {
+    made = nullptr;
   }
-  entry.variants.push_back({place.partition, made});
-  Tenant::self().count(Counter::graphs_rebuilt);
+  d().graph_destroy(moved);
   return made;
 }
 
@@ -172,19 +180,11 @@ void Graphs::updated(CUgraphExec exec, CUgraph graph) {
   adopt(*entry, graph);
 }
 
-void Graphs::kernel_changed(CUgraphExec exec, CUgraphNode node,
-                            const CUDA_KERNEL_NODE_PARAMS& parameters) {
-  const std::shared_ptr<Exec> entry = find(exec);
-  if (entry == nullptr || entry->graph == nullptr) return;
-  const std::lock_guard lock(entry->mutex);
-  const cuda::RelaxedCapture relaxed;
-  drop_variants(*entry);
+CUgraphNode Graphs::own_node(const Exec& entry, CUgraphNode node) {
+  if (const auto found = entry.replaced.find(node); found != entry.replaced.end())
+    return found->second;
   CUgraphNode ours = nullptr;
-  if (d().graph_node_in_clone(&ours, node, entry->graph) == CUDA_SUCCESS &&
-      d().graph_kernel_set(ours, &parameters) == CUDA_SUCCESS) {
-    return;
-  }
-  give_up(*entry, "an instance of a graph was changed in a node that our copy does not have");
+  return d().graph_node_in_clone(&ours, node, entry.graph) == CUDA_SUCCESS ? ours : nullptr;
 }
 
 void Graphs::changed(CUgraphExec exec) {
@@ -193,7 +193,7 @@ void Graphs::changed(CUgraphExec exec) {
   const std::lock_guard lock(entry->mutex);
   const cuda::RelaxedCapture relaxed;
   drop_variants(*entry);
-  give_up(*entry, "an instance of a graph was changed in a node that is no kernel");
+  give_up(*entry, "an instance of a graph was changed in a way that our copy can't follow");
 }
 
 }  // namespace fico::hook

@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "cuda/driver.hpp"
 #include "hook/streams.hpp"
 
 namespace fico::hook {
@@ -25,11 +26,13 @@ class Graphs {
   void instantiated(CUgraphExec exec, CUgraph graph, unsigned long long flags);
   CUresult launch(CUgraphExec exec, CUstream stream, bool per_thread, Launch real);
   void destroying(CUgraphExec exec);
-  // The executable graph was brought up to date with `graph`, one of its kernels was changed, or it
-  // was changed in a way that can't be followed.
+  // The executable graph was brought up to date with `graph`.
   void updated(CUgraphExec exec, CUgraph graph);
-  void kernel_changed(CUgraphExec exec, CUgraphNode node,
-                      const CUDA_KERNEL_NODE_PARAMS& parameters);
+  // A node was changed: apply(graph, node) makes the same change in ours, and gives the node that
+  // stands for it from then on; false if it can't.
+  template <class Apply>
+  void node_changed(CUgraphExec exec, CUgraphNode node, Apply apply);
+  // Changed in a way that can't be followed.
   void changed(CUgraphExec exec);
 
  private:
@@ -38,7 +41,7 @@ class Graphs {
 
   struct Variant {
     cuda::Partition* partition;
-    CUgraphExec exec;
+    CUgraphExec exec;  // nullptr: this partition can't take the graph
   };
 
   struct Exec {
@@ -49,6 +52,7 @@ class Graphs {
     unsigned long long flags = 0;
     CUcontext context = nullptr;
     std::vector<Variant> variants;
+    std::unordered_map<CUgraphNode, CUgraphNode> replaced;  // the program's node: ours now
     // An executable graph never runs beside itself (cuGraphLaunch). Ours are several, so a launch
     // of one waits for the last launch of another.
     CUevent last = nullptr;
@@ -57,6 +61,9 @@ class Graphs {
 
   std::shared_ptr<Exec> find(CUgraphExec exec);
   static void adopt(Exec& entry, CUgraph graph);
+  static CUgraphExec build(const Exec& entry, const Place& place);
+  // The node of entry.graph that stands for the program's; nullptr if there is none.
+  static CUgraphNode own_node(const Exec& entry, CUgraphNode node);
   static void give_up(Exec& entry, const char* reason);
   static void drop_variants(Exec& entry);
   // The graph's instance for the place's partition, built if it is new; nullptr if it can't be.
@@ -65,5 +72,22 @@ class Graphs {
   std::shared_mutex mutex_;
   std::unordered_map<CUgraphExec, std::shared_ptr<Exec>> execs_;
 };
+
+template <class Apply>
+void Graphs::node_changed(CUgraphExec exec, CUgraphNode node, Apply apply) {
+  const std::shared_ptr<Exec> entry = find(exec);
+  if (entry == nullptr) return;
+  const std::lock_guard lock(entry->mutex);
+  if (entry->graph == nullptr) return;
+  const cuda::RelaxedCapture relaxed;
+  drop_variants(*entry);
+  const CUgraphNode ours = own_node(*entry, node);
+  CUgraphNode after = ours;
+  if (ours == nullptr || !apply(entry->graph, after)) {
+    give_up(*entry, "an instance of a graph was changed in a node that our copy can't follow");
+  } else if (after != ours) {
+    entry->replaced[node] = after;
+  }
+}
 
 }  // namespace fico::hook

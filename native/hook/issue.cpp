@@ -180,6 +180,12 @@ void Issue::finish_home() {
   }
 }
 
+void Issue::hand_to_legacy() {
+  if (virtual_ == nullptr || !virtual_->blocking) return;
+  const Place& legacy = virtual_->context.legacy->at;
+  if (legacy.partition != nullptr) chain(*virtual_, virtual_->home, legacy.stream);
+}
+
 Issue::~Issue() {
   if (lock_.owns_lock() && virtual_->kind == StreamKind::kLegacy &&
       virtual_->at.partition == nullptr) {

@@ -13,9 +13,14 @@ namespace {
 
 using Dlsym = void* (*)(void*, const char*);
 
-Dlsym find_dlsym() {
-  // Each architecture's first version, and 2.34, since when it lives in libc itself.
-  for (const char* version : {"GLIBC_2.34", "GLIBC_2.2.5", "GLIBC_2.17"}) {
+// A sanitizer's run-time looks symbols up before it can check anything.
+#define FICO_BEFORE_SANITIZERS __attribute__((no_sanitize("address", "undefined", "thread")))
+
+// Each architecture's first version, and 2.34, since when it lives in libc itself.
+constexpr const char* kVersions[] = {"GLIBC_2.34", "GLIBC_2.2.5", "GLIBC_2.17"};
+
+FICO_BEFORE_SANITIZERS Dlsym find_dlsym() {
+  for (const char* version : kVersions) {
     if (void* found = dlvsym(RTLD_NEXT, "dlsym", version); found != nullptr) {
       return reinterpret_cast<Dlsym>(found);
     }
@@ -46,8 +51,8 @@ bool is_in_driver(const void* address) {
 
 // What dlsym answers for a driver entry, or nullptr to let the C library answer. Sets
 // fico_real_dlsym.
-extern "C" __attribute__((visibility("hidden"), used)) void* fico_answer_dlsym(void* handle,
-                                                                               const char* name) {
+extern "C" FICO_BEFORE_SANITIZERS __attribute__((visibility("hidden"), used)) void*
+fico_answer_dlsym(void* handle, const char* name) {
   if (fico_real_dlsym == nullptr) fico_real_dlsym = find_dlsym();
   if (name == nullptr || name[0] != 'c' || name[1] != 'u') return nullptr;
   // RTLD_NEXT means "after the caller", which only the C library can tell; nobody asks for the

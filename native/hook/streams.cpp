@@ -225,14 +225,23 @@ void Streams::destroying(CUstream handle) {
   if (captures.load() > 0 && is_capturing(handle, false)) {
     capture_ended();
   } else {
-    Issue home(handle, false, Work::kHome);
+    Issue gathered(handle, false, Work::kHome);
+    gathered.hand_to_legacy();
   }
   {
     const std::lock_guard lock(stream->mutex);
     std::erase(stream->context.blocking, stream);
     const Current current(stream->context.handle);
-    // Destroying a stream that is busy is legal: the driver lets its work end (cuStreamDestroy).
-    for (const Place& place : stream->places) cuda::driver().stream_destroy(place.stream);
+    const cuda::RelaxedCapture relaxed;
+    const std::lock_guard pool_lock(stream->context.pool_mutex);
+    for (const Place& place : stream->places) {
+      if (cuda::driver().stream_query(place.stream) == CUDA_SUCCESS) {
+        place.partition->spares.push_back({place.stream, stream->priority});
+      } else {
+        // Legal while it is busy: the driver lets its work end (cuStreamDestroy).
+        cuda::driver().stream_destroy(place.stream);
+      }
+    }
     stream->places.clear();
     if (stream->event != nullptr) cuda::driver().event_destroy(stream->event);
     stream->event = nullptr;
@@ -286,6 +295,14 @@ void Streams::forget_context(CUcontext handle, bool destroy) {
 Place Streams::place_on(Stream& stream, cuda::Partition& partition) {
   for (const Place& place : stream.places) {
     if (place.partition == &partition) return place;
+  }
+  const std::lock_guard lock(stream.context.pool_mutex);
+  const auto spare =
+      std::ranges::find(partition.spares, stream.priority, &cuda::Partition::Spare::priority);
+  if (spare != partition.spares.end()) {
+    stream.places.push_back({spare->stream, &partition});
+    partition.spares.erase(spare);
+    return stream.places.back();
   }
   const cuda::RelaxedCapture relaxed;
   CUstream real = nullptr;

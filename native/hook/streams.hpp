@@ -97,6 +97,8 @@ class Issue {
   Place place() const { return virtual_ == nullptr ? Place{} : virtual_->at; }
   // Moves the stream home, for a launch that its partition can't take. False if that failed.
   bool go_home();
+  // Before a blocking stream ends: the legacy stream will not ask it any more, so it waits now.
+  void hand_to_legacy();
   // Gives the lock back early, for calls that wait. finish_home() must follow one made at home.
   void unlock() {
     if (lock_.owns_lock()) lock_.unlock();

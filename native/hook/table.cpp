@@ -17,8 +17,7 @@ namespace fico::hook {
 // One variable a wrapper, under a name that the assembler of exports.cpp can say.
 #define FICO_ENTRY(name, version, symbol, wrapper)                                        \
   extern "C" __attribute__((visibility("hidden"))) void* const fico_wrapper_of_##symbol = \
-      reinterpret_cast<void*>(static_cast<PFN_##name##_##version>(                        \
-          &wrapper<Entry::symbol, PFN_##name##_##version>::call));
+      reinterpret_cast<void*>(static_cast<PFN_##name##_##version>(&wrapper<Entry::symbol>::call));
 #include "hook/entries.def"
 #undef FICO_ENTRY
 

@@ -1,14 +1,17 @@
 // The wrappers of entries.def: each template stands in for every entry that names it.
 //
-// Wrapper<entry, signature>::call has the signature of the entry. Nothing here may throw into the
+// Wrapper<entry>::call takes the arguments of the entry. Nothing here may throw into the
 // program or end it; what cannot be handled passes through to the driver and is counted.
 #pragma once
 
 #include <memory>
+#include <thread>
 #include <tuple>
 #include <type_traits>
 
+#include "cuda/driver.hpp"
 #include "hook/coverage.hpp"
+#include "hook/graph_nodes.hpp"
 #include "hook/graphs.hpp"
 #include "hook/kernels.hpp"
 #include "hook/streams.hpp"
@@ -72,43 +75,41 @@ CUresult issue_kernel(CUfunction function, CUstream stream, bool per_thread, Lau
   return result;
 }
 
-#define FICO_WRAPPER(Name)                \
-  template <Entry entry, class Signature> \
-  struct Name;                            \
-  template <Entry entry, class... A>      \
-  struct Name<entry, CUresult (*)(A...)>
+template <Entry entry>
+struct Launch {
+  static CUresult call(auto... a) {
+    CUstream& stream = stream_among(a...);
+    const CUstream wanted = stream;
+    return issue_kernel(first_of(a...), wanted, kPerThread<entry>, [&](CUstream at) {
+      stream = at;
+      return call_real<entry>(a...);
+    });
+  }
+};
 
-FICO_WRAPPER(Launch){static CUresult call(A... a){CUstream& stream = stream_among(a...);
-const CUstream wanted = stream;
-return issue_kernel(first_of(a...), wanted, kPerThread<entry>, [&](CUstream at) {
-  stream = at;
-  return call_real<entry>(a...);
-});
-}  // namespace fico::hook
-}
-;
-
-FICO_WRAPPER(LaunchEx){static CUresult call(const CUlaunchConfig* config, CUfunction function,
-                                            void** parameters, void** extra){
+template <Entry entry>
+struct LaunchEx {
+  static CUresult call(const CUlaunchConfig* config, CUfunction function, void** parameters,
+                       void** extra) {
     if (config == nullptr) return call_real<entry>(config, function, parameters, extra);
-CUlaunchConfig moved = *config;
-return issue_kernel(function, config->hStream, kPerThread<entry>, [&](CUstream at) {
-  moved.hStream = at;
-  return call_real<entry>(&moved, function, parameters, extra);
-});
-}
-}
-;
+    CUlaunchConfig moved = *config;
+    return issue_kernel(function, config->hStream, kPerThread<entry>, [&](CUstream at) {
+      moved.hStream = at;
+      return call_real<entry>(&moved, function, parameters, extra);
+    });
+  }
+};
 
 // The launches of CUDA 1: on the legacy stream, and the driver offers no other.
-FICO_WRAPPER(LaunchLegacy){
-    static CUresult call(A... a){const Issue issue(nullptr, false, Work::kHome);
-Tenant::self().count(Counter::launches);
-Tenant::self().count(Counter::open_named);
-return call_real<entry>(a...);
-}
-}
-;
+template <Entry entry>
+struct LaunchLegacy {
+  static CUresult call(auto... a) {
+    const Issue issue(nullptr, false, Work::kHome);
+    Tenant::self().count(Counter::launches);
+    Tenant::self().count(Counter::open_named);
+    return call_real<entry>(a...);
+  }
+};
 
 template <Entry entry, hook::Work work, class... A>
 CUresult issue_ordered(A... a) {
@@ -118,38 +119,39 @@ CUresult issue_ordered(A... a) {
   return call_real<entry>(a...);
 }
 
-FICO_WRAPPER(SmWork){static CUresult call(A... a){return issue_ordered<entry, Work::kLaunch>(a...);
-}
-}
-;
+template <Entry entry>
+struct SmWork {
+  static CUresult call(auto... a) { return issue_ordered<entry, Work::kLaunch>(a...); }
+};
 
-FICO_WRAPPER(StreamWork){
-    static CUresult call(A... a){return issue_ordered<entry, Work::kMark>(a...);
-}
-}
-;
+template <Entry entry>
+struct StreamWork {
+  static CUresult call(auto... a) { return issue_ordered<entry, Work::kMark>(a...); }
+};
 
 // The caller waits in the driver, so the lock is given back first: everything up to here is in the
 // chain that leads to the place where the stream is now.
-FICO_WRAPPER(Wait){
-    static CUresult call(CUstream stream){Issue issue(stream, kPerThread<entry>, Work::kWait);
-issue.unlock();
-return call_real<entry>(issue.stream());
-}
-}
-;
+template <Entry entry>
+struct Wait {
+  static CUresult call(CUstream stream) {
+    Issue issue(stream, kPerThread<entry>, Work::kWait);
+    issue.unlock();
+    return call_real<entry>(issue.stream());
+  }
+};
 
 // Copies and fills that name no stream run on the default stream. The driver may return before they
 // have ended (a copy between device buffers, a small copy from pageable memory).
-FICO_WRAPPER(Synchronous){
-    static CUresult call(A... a){Issue issue(nullptr, kPerThread<entry>, Work::kHome);
-issue.unlock();
-const CUresult result = call_real<entry>(a...);
-issue.finish_home();
-return result;
-}
-}
-;
+template <Entry entry>
+struct Synchronous {
+  static CUresult call(auto... a) {
+    Issue issue(nullptr, kPerThread<entry>, Work::kHome);
+    issue.unlock();
+    const CUresult result = call_real<entry>(a...);
+    issue.finish_home();
+    return result;
+  }
+};
 
 // A callback is told the stream that the program knows.
 struct Callback {
@@ -162,202 +164,257 @@ struct Callback {
   }
 };
 
-FICO_WRAPPER(AddCallback){static CUresult call(CUstream stream, CUstreamCallback function,
-                                               void* data, unsigned int flags){
+template <Entry entry>
+struct AddCallback {
+  static CUresult call(CUstream stream, CUstreamCallback function, void* data, unsigned int flags) {
     const Issue issue(stream, kPerThread<entry>, Work::kMark);
-if (!issue.is_on_partition()) return call_real<entry>(stream, function, data, flags);
-auto callback = std::make_unique<Callback>(function, data, stream);
-const CUresult result = call_real<entry>(issue.stream(), &Callback::run, callback.get(), flags);
-if (result == CUDA_SUCCESS) static_cast<void>(callback.release());
-return result;
-}
-}
-;
+    if (!issue.is_on_partition()) return call_real<entry>(stream, function, data, flags);
+    auto callback = std::make_unique<Callback>(function, data, stream);
+    const CUresult result = call_real<entry>(issue.stream(), &Callback::run, callback.get(), flags);
+    if (result == CUDA_SUCCESS) static_cast<void>(callback.release());
+    return result;
+  }
+};
 
-FICO_WRAPPER(RecordEvent){static CUresult call(CUevent event, CUstream stream, auto... flags){
+template <Entry entry>
+struct RecordEvent {
+  static CUresult call(CUevent event, CUstream stream, auto... flags) {
     const Issue issue(stream, kPerThread<entry>, Work::kMark);
-const CUresult result = call_real<entry>(event, issue.stream(), flags...);
-Streams& streams = Streams::self();
-if (streams.captures.load(std::memory_order_relaxed) > 0) {
-  streams.note_captured_event(event, issue.is_captured() && result == CUDA_SUCCESS);
-}
-return result;
-}
-}
-;
+    const CUresult result = call_real<entry>(event, issue.stream(), flags...);
+    Streams& streams = Streams::self();
+    if (streams.captures.load(std::memory_order_relaxed) > 0) {
+      streams.note_captured_event(event, issue.is_captured() && result == CUDA_SUCCESS);
+    }
+    return result;
+  }
+};
 
-FICO_WRAPPER(WaitEvent){static CUresult call(CUstream stream, CUevent event,
-                                             unsigned int flags){Streams& streams = Streams::self();
-// Waiting for a captured event makes the stream part of the capture, and captures are made at home.
-const bool joins = streams.captures.load(std::memory_order_acquire) > 0 &&
-                   streams.is_captured_event(event);
-const Issue issue(stream, kPerThread<entry>, joins ? Work::kHome : Work::kMark);
-return call_real<entry>(issue.stream(), event, flags);
-}
-}
-;
+template <Entry entry>
+struct WaitEvent {
+  static CUresult call(CUstream stream, CUevent event, unsigned int flags) {
+    Streams& streams = Streams::self();
+    // Waiting for a captured event makes the stream part of the capture, and captures are made at
+    // home.
+    const bool joins =
+        streams.captures.load(std::memory_order_acquire) > 0 && streams.is_captured_event(event);
+    const Issue issue(stream, kPerThread<entry>, joins ? Work::kHome : Work::kMark);
+    return call_real<entry>(issue.stream(), event, flags);
+  }
+};
 
-FICO_WRAPPER(StreamCreate){static CUresult call(CUstream * stream, auto... how){
+template <Entry entry>
+struct StreamCreate {
+  static CUresult call(CUstream* stream, auto... how) {
     const CUresult result = call_real<entry>(stream, how...);
-if (result == CUDA_SUCCESS && Tenant::self().is_active()) Streams::self().created(*stream);
-return result;
-}
-}
-;
+    if (result == CUDA_SUCCESS && Tenant::self().is_active()) Streams::self().created(*stream);
+    return result;
+  }
+};
 
-FICO_WRAPPER(StreamDestroy){static CUresult call(CUstream stream){
+template <Entry entry>
+struct StreamDestroy {
+  static CUresult call(CUstream stream) {
     if (Tenant::self().is_active()) Streams::self().destroying(stream);
-return call_real<entry>(stream);
-}
-}
-;
+    return call_real<entry>(stream);
+  }
+};
 
-FICO_WRAPPER(BeginCapture){static CUresult call(CUstream stream, auto... how){
+template <Entry entry>
+struct BeginCapture {
+  static CUresult call(CUstream stream, auto... how) {
     const Issue issue(stream, kPerThread<entry>, Work::kHome);
-Streams& streams = Streams::self();
-streams.captures.fetch_add(1, std::memory_order_acq_rel);
-const CUresult result = call_real<entry>(stream, how...);
-if (result != CUDA_SUCCESS) streams.capture_ended();
-return result;
-}
-}
-;
+    Streams& streams = Streams::self();
+    streams.captures.fetch_add(1, std::memory_order_acq_rel);
+    const CUresult result = call_real<entry>(stream, how...);
+    if (result != CUDA_SUCCESS) streams.capture_ended();
+    return result;
+  }
+};
 
-FICO_WRAPPER(EndCapture){
-    static CUresult call(CUstream stream, CUgraph* graph){Streams& streams = Streams::self();
-const bool capturing = streams.is_capturing(stream, kPerThread<entry>);
-const CUresult result = call_real<entry>(stream, graph);
-if (capturing && !streams.is_capturing(stream, kPerThread<entry>)) streams.capture_ended();
-return result;
-}
-}
-;
+template <Entry entry>
+struct EndCapture {
+  static CUresult call(CUstream stream, CUgraph* graph) {
+    Streams& streams = Streams::self();
+    const bool capturing = streams.is_capturing(stream, kPerThread<entry>);
+    const CUresult result = call_real<entry>(stream, graph);
+    if (capturing && !streams.is_capturing(stream, kPerThread<entry>)) streams.capture_ended();
+    return result;
+  }
+};
 
-FICO_WRAPPER(GraphInstantiate){static CUresult call(CUgraphExec * exec, CUgraph graph, auto... how){
+template <Entry entry>
+struct GraphInstantiate {
+  static CUresult call(CUgraphExec* exec, CUgraph graph, auto... how) {
     const CUresult result = call_real<entry>(exec, graph, how...);
-if (result != CUDA_SUCCESS) return result;
-unsigned long long flags = 0;
-if constexpr (sizeof...(how) == 1) flags = first_of(how...);  // the older ABIs have a log instead
-Graphs::self().instantiated(*exec, graph, flags);
-return result;
-}
-}
-;
+    if (result != CUDA_SUCCESS) return result;
+    unsigned long long flags = 0;
+    if constexpr (sizeof...(how) == 1)
+      flags = first_of(how...);  // the older ABIs have a log instead
+    Graphs::self().instantiated(*exec, graph, flags);
+    return result;
+  }
+};
 
-FICO_WRAPPER(GraphInstantiateWithParams){
-    static CUresult call(CUgraphExec * exec, CUgraph graph,
-                         CUDA_GRAPH_INSTANTIATE_PARAMS* parameters){
-        if (parameters == nullptr) return call_real<entry>(exec, graph, parameters);
-// The upload is work of a stream.
-const CUstream wanted = parameters->hUploadStream;
-const bool uploads = (parameters->flags & CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD) != 0;
-CUresult result = CUDA_SUCCESS;
-if (uploads) {
-  const Issue issue(wanted, kPerThread<entry>, Work::kMark);
-  parameters->hUploadStream = issue.stream();
-  result = call_real<entry>(exec, graph, parameters);
-  parameters->hUploadStream = wanted;
-} else {
-  result = call_real<entry>(exec, graph, parameters);
-}
-if (result == CUDA_SUCCESS) Graphs::self().instantiated(*exec, graph, parameters->flags);
-return result;
-}
-}
-;
+template <Entry entry>
+struct GraphInstantiateWithParams {
+  static CUresult call(CUgraphExec* exec, CUgraph graph,
+                       CUDA_GRAPH_INSTANTIATE_PARAMS* parameters) {
+    if (parameters == nullptr) return call_real<entry>(exec, graph, parameters);
+    // The upload is work of a stream.
+    const CUstream wanted = parameters->hUploadStream;
+    const bool uploads = (parameters->flags & CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD) != 0;
+    CUresult result = CUDA_SUCCESS;
+    if (uploads) {
+      const Issue issue(wanted, kPerThread<entry>, Work::kMark);
+      parameters->hUploadStream = issue.stream();
+      result = call_real<entry>(exec, graph, parameters);
+      parameters->hUploadStream = wanted;
+    } else {
+      result = call_real<entry>(exec, graph, parameters);
+    }
+    if (result == CUDA_SUCCESS) Graphs::self().instantiated(*exec, graph, parameters->flags);
+    return result;
+  }
+};
 
-FICO_WRAPPER(GraphLaunch){static CUresult call(CUgraphExec exec, CUstream stream){
+template <Entry entry>
+struct GraphLaunch {
+  static CUresult call(CUgraphExec exec, CUstream stream) {
     return Graphs::self().launch(exec, stream, kPerThread<entry>,
                                  &call_real<entry, CUgraphExec, CUstream>);
-}
-}
-;
+  }
+};
 
-FICO_WRAPPER(GraphExecDestroy){
-    static CUresult call(CUgraphExec exec){Graphs::self().destroying(exec);
-return call_real<entry>(exec);
-}
-}
-;
+template <Entry entry>
+struct GraphExecDestroy {
+  static CUresult call(CUgraphExec exec) {
+    Graphs::self().destroying(exec);
+    return call_real<entry>(exec);
+  }
+};
 
-FICO_WRAPPER(GraphExecUpdate){
-    static CUresult call(CUgraphExec exec, CUgraph graph, auto... results){
-        const CUresult result = call_real<entry>(exec, graph, results...);
-if (result == CUDA_SUCCESS) Graphs::self().updated(exec, graph);
-return result;
-}
-}
-;
+template <Entry entry>
+struct GraphExecUpdate {
+  static CUresult call(CUgraphExec exec, CUgraph graph, auto... results) {
+    const CUresult result = call_real<entry>(exec, graph, results...);
+    if (result == CUDA_SUCCESS) Graphs::self().updated(exec, graph);
+    return result;
+  }
+};
 
-FICO_WRAPPER(GraphExecKernelNodeSetParams){
-    static CUresult call(CUgraphExec exec, CUgraphNode node, auto parameters){
-        const CUresult result = call_real<entry>(exec, node, parameters);
-if (result != CUDA_SUCCESS) return result;
-if constexpr (std::is_same_v<decltype(parameters), const CUDA_KERNEL_NODE_PARAMS_v2*>) {
-  Graphs::self().kernel_changed(exec, node, *parameters);
-} else {
-  Graphs::self().changed(exec);
+// Makes the change of an executable graph's node in the node of a graph.
+template <Entry entry, class Parameters>
+CUresult change_in_graph(CUgraph graph, CUgraphNode& node, Parameters parameters) {
+  const cuda::Driver& d = cuda::driver();
+  if constexpr (entry == Entry::cuGraphExecKernelNodeSetParams_v2)
+    return d.graph_kernel_set(node, parameters);
+  if constexpr (entry == Entry::cuGraphExecMemcpyNodeSetParams)
+    return d.graph_memcpy_set(node, parameters);
+  if constexpr (entry == Entry::cuGraphExecMemsetNodeSetParams)
+    return d.graph_memset_set(node, parameters);
+  if constexpr (entry == Entry::cuGraphExecHostNodeSetParams)
+    return d.graph_host_set(node, parameters);
+  if constexpr (entry == Entry::cuGraphExecEventRecordNodeSetEvent)
+    return d.graph_record_set(node, parameters);
+  if constexpr (entry == Entry::cuGraphExecEventWaitNodeSetEvent)
+    return d.graph_wait_set(node, parameters);
+  if constexpr (entry == Entry::cuGraphExecNodeSetParams) return d.graph_node_set(node, parameters);
+  if constexpr (entry == Entry::cuGraphExecChildGraphNodeSetParams)
+    return replace_child(graph, node, parameters);
 }
-return result;
-}
-}
-;
 
-FICO_WRAPPER(GraphExecChange){static CUresult call(CUgraphExec exec, auto... change){
+template <Entry entry>
+struct GraphExecNodeChange {
+  static CUresult call(CUgraphExec exec, CUgraphNode node, auto parameters, auto... context) {
+    const CUresult result = call_real<entry>(exec, node, parameters, context...);
+    if (result != CUDA_SUCCESS) return result;
+    Graphs::self().node_changed(exec, node, [&](CUgraph graph, CUgraphNode& ours) {
+      return change_in_graph<entry>(graph, ours, parameters) == CUDA_SUCCESS;
+    });
+    return result;
+  }
+};
+
+template <Entry entry>
+struct GraphExecChange {
+  static CUresult call(CUgraphExec exec, auto... change) {
     const CUresult result = call_real<entry>(exec, change...);
-if (result == CUDA_SUCCESS) Graphs::self().changed(exec);
-return result;
-}
-}
-;
+    if (result == CUDA_SUCCESS) Graphs::self().changed(exec);
+    return result;
+  }
+};
 
-FICO_WRAPPER(Init){
-    static CUresult call(unsigned int flags){const CUresult result = call_real<entry>(flags);
-if (result == CUDA_SUCCESS) Tenant::self().attach();
-return result;
-}
-}
-;
+// Waiting for a context is refused while a stream of it captures: also if it is ours, for the
+// moment in which a graph is rebuilt, which the program must not see.
+template <Entry entry>
+struct ContextWait {
+  static CUresult call(auto... context) {
+    for (;;) {
+      const std::uint32_t begun = rebuilds.begun.load();
+      const bool beside = rebuilds.ended.load() != begun;
+      const CUresult result = call_real<entry>(context...);
+      if (result != CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED ||
+          (!beside && rebuilds.begun.load() == begun)) {
+        return result;
+      }
+      std::this_thread::yield();
+    }
+  }
+};
+
+template <Entry entry>
+struct Init {
+  static CUresult call(unsigned int flags) {
+    const CUresult result = call_real<entry>(flags);
+    if (result == CUDA_SUCCESS) Tenant::self().attach();
+    return result;
+  }
+};
 
 // Our green contexts hold the primary context: they are given up with the program's last reference,
 // so that its release resets the context as it would without us.
-FICO_WRAPPER(PrimaryRetain){static CUresult call(CUcontext * context, CUdevice device){
+template <Entry entry>
+struct PrimaryRetain {
+  static CUresult call(CUcontext* context, CUdevice device) {
     const CUresult result = call_real<entry>(context, device);
-if (result == CUDA_SUCCESS) Streams::self().primary_retained(device, *context);
-return result;
-}
-}
-;
+    if (result == CUDA_SUCCESS) Streams::self().primary_retained(device, *context);
+    return result;
+  }
+};
 
-FICO_WRAPPER(PrimaryRelease){
-    static CUresult call(CUdevice device){Streams::self().primary_releasing(device);
-return call_real<entry>(device);
-}
-}
-;
+template <Entry entry>
+struct PrimaryRelease {
+  static CUresult call(CUdevice device) {
+    Streams::self().primary_releasing(device);
+    return call_real<entry>(device);
+  }
+};
 
-FICO_WRAPPER(PrimaryReset){
-    static CUresult call(CUdevice device){Streams::self().primary_resetting(device);
-return call_real<entry>(device);
-}
-}
-;
+template <Entry entry>
+struct PrimaryReset {
+  static CUresult call(CUdevice device) {
+    Streams::self().primary_resetting(device);
+    return call_real<entry>(device);
+  }
+};
 
-FICO_WRAPPER(CtxDestroy){
-    static CUresult call(CUcontext context){Streams::self().forget_context(context, true);
-return call_real<entry>(context);
-}
-}
-;
+template <Entry entry>
+struct CtxDestroy {
+  static CUresult call(CUcontext context) {
+    Streams::self().forget_context(context, true);
+    return call_real<entry>(context);
+  }
+};
 
-FICO_WRAPPER(GetProcAddress){static CUresult call(const char* name, void** address, auto... how){
+template <Entry entry>
+struct GetProcAddress {
+  static CUresult call(const char* name, void** address, auto... how) {
     const CUresult result = call_real<entry>(name, address, how...);
-if (result == CUDA_SUCCESS && name != nullptr && address != nullptr && *address != nullptr) {
-  *address = covered(name, *address);
-}
-return result;
-}
-}
-;
+    if (result == CUDA_SUCCESS && name != nullptr && address != nullptr && *address != nullptr) {
+      *address = covered(name, *address);
+    }
+    return result;
+  }
+};
 
 }  // namespace fico::hook
