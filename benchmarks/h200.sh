@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs benchmarks on a machine with a GPU and brings their results together:
 #
-#   benchmarks/h200.sh transparency|partitions|overhead...      or  STEP='transparency --only jax'
+#   benchmarks/h200.sh transparency|partitions|overhead|example|gpu-tests|emulated...      or  STEP='transparency --only jax'
 #
 # Installs the package into a folder of its own, with the wheels of .whl if there are some. Results
 # and logs go to $OUT (default: build/benchmarks/out), the tables to standard output at the end.
@@ -27,6 +27,26 @@ install >"$out/install.log" 2>&1 || { tail -40 "$out/install.log"; exit 1; }
 export PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH} PATH=$site/bin:$PATH PYTHONUNBUFFERED=1
 python3 -c 'import fico, sys; print("fico of", fico.__file__, "python", sys.version.split()[0])' || exit 1
 
+# One step, with its options.
+step() {
+  local limit=(timeout --kill-after=20 "${FICO_STEP_S:-560}")
+  case $1 in
+    example)  # two servers at 60/40, and what fico status says meanwhile
+      (sleep "${FICO_EXAMPLE_STATUS_S:-14}"; python3 -m fico.cli status) &
+      "${limit[@]}" python3 -m fico.cli launch examples/two-servers.toml
+      wait
+      ;;
+    gpu-tests) "${limit[@]}" python3 -m pytest -q -m gpu -p no:cacheprovider tests/gpu "${@:2}" ;;
+    emulated)  # the cost of a launch on the emulated driver, where there are cores enough
+      cmake -S . -B build/tests -G Ninja -DFICO_TEST_PROGRAMS=ON -DCMAKE_BUILD_TYPE=Release >/dev/null
+      cmake --build build/tests >build/tests.log 2>&1 || { tail -20 build/tests.log; return 1; }
+      FICO_TEST_BUILD=$PWD/build/tests PYTHONPATH=$PWD/tests:$PYTHONPATH "${limit[@]}" \
+        python3 benchmarks/emulated_overhead.py --output "$out/emulated_overhead.json"
+      ;;
+    *) "${limit[@]}" python3 "benchmarks/$1.py" --output "$out/$1.json" "${@:2}" ;;
+  esac
+}
+
 # Whatever happens, no session and no MPS stays behind.
 trap 'timeout 90 python3 -m fico.cli down --force >/dev/null 2>&1' EXIT
 
@@ -35,10 +55,9 @@ for step in "$@"; do
   # A step may have options of its own.
   read -ra words <<<"$step"
   name=${words[0]}
-  case $name in transparency | partitions | overhead) ;; *) echo "no step $name"; exit 2 ;; esac
+  case $name in transparency | partitions | overhead | example | gpu-tests | emulated) ;; *) echo "no step $name"; exit 2 ;; esac
   echo "== $step"
-  timeout --kill-after=20 "${FICO_STEP_S:-560}" python3 "benchmarks/$name.py" \
-    --output "$out/$name.json" "${words[@]:1}" 2>&1 | tee "$out/$name.log"
+  step "$name" "${words[@]:1}" 2>&1 | tee "$out/$name.log"
   status=${PIPESTATUS[0]}
   [ "$status" = 0 ] || { echo "$name ended with $status"; code=1; }
   # The table is what the runner printed after its last line of progress.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 import cupy
+
 from outputs import Outputs
 
 ROUNDS = 6

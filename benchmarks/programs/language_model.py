@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-import models
 import torch
 import transformers
+
+import models
 from outputs import Outputs
 
 TOKENS = 64

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 
-import models
 import torch
-from outputs import Outputs, launches_seen
 from torch.profiler import ProfilerActivity, profile
+
+import models
+from outputs import Outputs, launches_seen
 
 REQUESTS = 4
 BATCH = 2

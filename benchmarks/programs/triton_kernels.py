@@ -5,6 +5,7 @@ import argparse
 import torch
 import triton
 import triton.language as tl
+
 from outputs import Outputs
 
 ROUNDS = 8

@@ -11,10 +11,11 @@ import argparse
 import functools
 from typing import Any
 
-import models
 import torch
-from outputs import Outputs
 from torch import nn
+
+import models
+from outputs import Outputs
 
 REQUESTS = 6
 BATCH = 2

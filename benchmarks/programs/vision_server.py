@@ -17,9 +17,10 @@ import sys
 import time
 from collections.abc import Callable
 
-import models
 import torch
 from torch import nn
+
+import models
 
 BATCHES = (1, 8)
 WARM_UP = 5

@@ -3,7 +3,7 @@
 from typing import TypedDict
 
 class ArenaError(Exception):
-    """The arena is damaged, of another version, or refuses what was asked; the text has the remedy."""
+    """The arena is damaged, of another version, or refuses what was asked; with the remedy."""
 
 class TenantRow(TypedDict):
     """One tenant as the arena shows it now. Times are seconds of CLOCK_REALTIME."""
@@ -48,7 +48,7 @@ class Arena:
         emulated: bool,
         policy: str = "static",
     ) -> Arena:
-        """Make and map a new arena, mode 0600. FileExistsError if there is one, OSError otherwise."""
+        """Make and map a new arena, mode 0600. FileExistsError if there is one, else OSError."""
     @staticmethod
     def open(path: str) -> Arena:
         """Map an arena. FileNotFoundError, PermissionError, ArenaError (damaged, other version)."""
@@ -86,7 +86,7 @@ class Arena:
         priority: int | None = None,
         new_name: str | None = None,
     ) -> None:
-        """Change a live tenant. Giving one kind of quota clears the other. ArenaError as in join."""
+        """Change a live tenant; one kind of quota clears the other. ArenaError as in join."""
     def sweep(self) -> list[str]:
         """Remove dead tenants and give their units back; returns their names."""
     def tenants(self) -> list[TenantRow]:

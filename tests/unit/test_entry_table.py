@@ -13,8 +13,8 @@ TABLE = ROOT / "native" / "hook" / "entries.def"
 ROW = re.compile(r"^FICO_ENTRY\((\w+), (v\d+(?:_pt[sd][sz])?), (\w+), (\w+)\)", re.M)
 TYPE = re.compile(r"PFN_(cu\w+?)_(v\d+(?:_pt[sd][sz])?)\)\(([^;]*)\);")
 
-# What takes a stream or an executable graph and may go past: it asks about a stream by the program's
-# own handle, which stays a real stream, or about an instance without changing it.
+# What takes a stream or an executable graph and may go past: it asks about a stream by the
+# program's own handle, which stays a real stream, or about an instance without changing it.
 PASSES = {
     "cuGraphExecGetFlags",
     "cuGraphNodeGetEnabled",
@@ -52,7 +52,7 @@ def rows() -> list[tuple[str, str, str, str]]:
 
 
 def test_every_ordered_entry_is_intercepted() -> None:
-    """GIVEN all types of the driver's entries THEN those with a stream are in the table or named above."""
+    """GIVEN all types of the driver's entries THEN those with a stream are in the table."""
     known = {(name, version) for name, version, _, _ in rows()}
     missing = []
     for name, version, parameters in TYPE.findall(header().replace("\n", " ")):
@@ -62,8 +62,7 @@ def test_every_ordered_entry_is_intercepted() -> None:
             other == name and number != version for other, number in known
         )
         if (takes_work or defaults_to_stream) and not ancient and name not in PASSES:
-            if (name, version) not in known:
-                missing.append(f"{name}_{version}")
+            missing += [f"{name}_{version}"] if (name, version) not in known else []
     assert missing == []
 
 
