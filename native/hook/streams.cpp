@@ -34,17 +34,18 @@ bool is_session_gpu(const CUuuid& uuid, const arena::Layout& session) {
   return strcasecmp(text, session.gpu_uuid) == 0;
 }
 
-std::mt19937_64& random_source() {
-  thread_local std::mt19937_64 source = [] {
-    const char* seed = std::getenv("FICO_SHUFFLE_SEED");
-    return std::mt19937_64(seed != nullptr ? std::strtoull(seed, nullptr, 10)
-                                           : std::random_device{}());
-  }();
-  return source;
-}
-
+// A number in [0, bound) from a generator of the thread's own (Marsaglia, "Xorshift RNGs", 2003).
 std::uint32_t random_below(std::uint32_t bound) {
-  return static_cast<std::uint32_t>(random_source()() % bound);
+  thread_local std::uint64_t state = [] {
+    const char* seed = std::getenv("FICO_SHUFFLE_SEED");
+    const std::uint64_t start =
+        seed != nullptr ? std::strtoull(seed, nullptr, 10) : std::random_device{}();
+    return start * 2 + 1;  // never 0
+  }();
+  state ^= state << 13U;
+  state ^= state >> 7U;
+  state ^= state << 17U;
+  return static_cast<std::uint32_t>((state >> 32U) * bound >> 32U);
 }
 
 // The per-thread default streams of a thread, one a context; they end with it.
