@@ -28,7 +28,8 @@ demo: $(VENV)/ready ## Show tenants sharing an emulated GPU; no GPU needed.
 
 test: $(VENV)/ready ## Run all tests that need no GPU, the native ones under sanitizers too.
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2
-	PATH="$(CURDIR)/$(BIN):$$PATH" tests/native/run_sanitized.sh
+	PATH="$(CURDIR)/$(BIN):$$PATH" tests/native/run_sanitized.sh address -n 2
+	PATH="$(CURDIR)/$(BIN):$$PATH" tests/native/run_sanitized.sh thread -n 2
 
 lint: $(VENV)/ready ## Check style and types: ruff, mypy, clang-format, clang-tidy.
 	$(BIN)/ruff check .

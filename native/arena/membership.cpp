@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstdio>
@@ -121,8 +122,9 @@ void distribute(const Arena& arena) {
   const std::uint32_t change = layout.change_begun.load() + 1;
   layout.change_begun.store(change);
   const std::vector<std::uint32_t> slots = live_slots(arena);
-  std::vector<Quota> quotas;
-  for (const std::uint32_t slot : slots) quotas.push_back(quota_of(arena.tenant(slot)));
+  std::vector<Quota> quotas(slots.size());
+  std::ranges::transform(slots, quotas.begin(),
+                         [&](std::uint32_t slot) { return quota_of(arena.tenant(slot)); });
   const std::vector<std::uint32_t> units = share_units(quotas, layout.unit_count);
   const Policy policy = layout.policy.load();
   const auto all = static_cast<std::uint8_t>(layout.unit_count);

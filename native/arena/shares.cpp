@@ -58,7 +58,7 @@ std::vector<std::uint32_t> share_units(const std::vector<Quota>& quotas, std::ui
     --units[from];
   }
 
-  const auto left = static_cast<std::uint32_t>(unit_count - taken - given);
+  const auto left = unit_count - taken - given;
   for (std::size_t k = 0; k < rest.size(); ++k) {
     units[rest[k]] =
         static_cast<std::uint32_t>(left / rest.size() + (k < left % rest.size() ? 1 : 0));

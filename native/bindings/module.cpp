@@ -128,6 +128,7 @@ void raise_os_error(const fico::base::SystemError& error) {
 
 NB_MODULE(_native, m) {
   m.doc() = "The native part: the arena of a session, and where the shared libraries lie.";
+  // NOLINTNEXTLINE(bugprone-unused-raii,bugprone-throw-keyword-missing): it enters the class
   nb::exception<fico::arena::ArenaError>(m, "ArenaError");
   nb::register_exception_translator([](const std::exception_ptr& pointer, void*) {
     try {
@@ -175,6 +176,7 @@ NB_MODULE(_native, m) {
       [](const std::vector<std::pair<std::uint32_t, std::uint32_t>>& quotas,
          std::uint32_t unit_count) {
         std::vector<fico::arena::Quota> parsed;
+        parsed.reserve(quotas.size());
         for (const auto& [ppm, units] : quotas) parsed.push_back({ppm, units});
         return fico::arena::share_units(parsed, unit_count);
       },

@@ -21,7 +21,7 @@ struct Partition {
     CUstream stream;
     int priority;
   };
-  std::vector<Spare> spares{};
+  std::vector<Spare> spares;
 };
 
 // Not thread-safe: the owner locks. Its driver calls may be made while the program captures.

@@ -25,7 +25,7 @@ namespace fico::emulator {
 ///
 /// Submitting is lock-free; all else belongs to the thread, which starts with the first submission,
 /// blocks all signals and never ends.
-class Executor {
+class Executor {  // NOLINT(bugprone-random-generator-seed): see random_
  public:
   /// Before the first submission.
   void configure(const Settings& settings) { settings_ = settings; }
@@ -102,7 +102,7 @@ class Executor {
   bool rates_stale_ = false;
   bool unpublished_ = false;
   std::uint64_t next_ticket_ = 1;
-  std::mt19937_64 random_;  // NOLINT(bugprone-random-generator-seed): seeded by the thread
+  std::mt19937_64 random_;  // seeded by the thread
 };
 
 }  // namespace fico::emulator

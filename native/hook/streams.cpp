@@ -375,7 +375,8 @@ void Streams::primary_releasing(CUdevice device) {
   {
     const std::lock_guard lock(registry_mutex_);
     Primary& primary = primaries_[device];
-    if (primary.references > 0 && --primary.references == 0) last = primary.context;
+    if (primary.references == 1) last = primary.context;
+    if (primary.references > 0) --primary.references;
   }
   if (last != nullptr) forget_context(last, true);
 }

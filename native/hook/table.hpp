@@ -51,10 +51,10 @@ bool load_entries();
 
 // The driver's own function, or nullptr if it has none.
 template <Entry entry>
-typename EntryTraits<entry>::Pfn real() {
+EntryTraits<entry>::Pfn real() {
   void* address = real_entries[static_cast<std::size_t>(entry)];
   if (address == nullptr && load_entries()) address = real_entries[static_cast<std::size_t>(entry)];
-  return reinterpret_cast<typename EntryTraits<entry>::Pfn>(address);
+  return reinterpret_cast<EntryTraits<entry>::Pfn>(address);
 }
 
 // Calls the driver's own function. A driver without it answers as one that does not support it.

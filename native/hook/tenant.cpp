@@ -6,12 +6,14 @@
 #include <unistd.h>
 
 #include <bit>
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <mutex>
+#include <string>
 #include <thread>
 
 #include "base/log.hpp"
@@ -62,10 +64,14 @@ void Tenant::attach() {
     const char* member = std::getenv("FICO_TENANT");
     if (path == nullptr || member == nullptr) return;
     try {
-      char rest = 0;
-      if (std::sscanf(member, "%u:%u%c", &member_.slot, &member_.generation, &rest) != 2 ||
+      const std::string text = member;
+      const char* end = text.c_str() + text.size();
+      const auto slot = std::from_chars(text.c_str(), end, member_.slot);
+      const bool more = slot.ec == std::errc{} && slot.ptr != end && *slot.ptr == ':';
+      const auto generation = std::from_chars(more ? slot.ptr + 1 : end, end, member_.generation);
+      if (generation.ec != std::errc{} || generation.ptr != end ||
           member_.slot >= arena::kMaxTenants) {
-        throw arena::ArenaError(std::string("FICO_TENANT is '") + member +
+        throw arena::ArenaError("FICO_TENANT is '" + text +
                                 "', not SLOT:GENERATION; start the program with 'fico run'");
       }
       auto* opened = new arena::Arena(arena::Arena::open(path));

@@ -62,7 +62,7 @@ class Tenant {
   arena::Tenant* slot_ = &nobody_;
   arena::Arena* arena_ = nullptr;
   arena::Member member_{};
-  std::atomic<arena::Grant> own_{};  // the range in use, and the epoch it was settled for
+  std::atomic<arena::Grant> own_;  // the range in use, and the epoch it was settled for
 };
 
 }  // namespace fico::hook

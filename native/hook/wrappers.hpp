@@ -170,9 +170,9 @@ struct AddCallback {
   static CUresult call(CUstream stream, CUstreamCallback function, void* data, unsigned int flags) {
     const Issue issue(stream, kPerThread<entry>, Work::kMark);
     if (!issue.is_on_partition()) return call_real<entry>(stream, function, data, flags);
-    auto callback = std::make_unique<Callback>(function, data, stream);
-    const CUresult result = call_real<entry>(issue.stream(), &Callback::run, callback.get(), flags);
-    if (result == CUDA_SUCCESS) static_cast<void>(callback.release());
+    auto* callback = new Callback{function, data, stream};  // run() owns it, if it is called
+    const CUresult result = call_real<entry>(issue.stream(), &Callback::run, callback, flags);
+    if (result != CUDA_SUCCESS) delete callback;
     return result;
   }
 };

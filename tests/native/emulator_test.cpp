@@ -47,7 +47,7 @@ TEST(forked_child_is_not_initialised) {
                   CU(cuInit)(0) == CUDA_ERROR_NOT_INITIALIZED
               ? 0
               : 1);
-  } else {
+  } else {  // NOLINT(readability-else-after-return): `child` lives here alone
     int status = -1;
     waitpid(child, &status, 0);
     CHECK_EQ(status, 0);

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <iostream>
 
 namespace {
 
@@ -66,7 +67,7 @@ int main() {
   require(FICO_ENTRY(cuStreamCreate)(&stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate");
 
   std::atomic<bool> held{false};
-  for (int count = 0; std::scanf("%d", &count) == 1;) {
+  for (int count = 0; std::cin >> count;) {
     std::chrono::nanoseconds spent{0};
     for (int done = 0; done < count; done += kBatch) {
       held.store(true);

@@ -25,6 +25,7 @@ std::vector<std::string> execute(const Driver& driver, const Program& program) {
   World world(driver, program);
   std::vector<ThreadRunner> runners(program.threads.size(), ThreadRunner(world));
   std::vector<std::thread> threads;
+  threads.reserve(runners.size());
   for (std::size_t i = 0; i < runners.size(); ++i)
     threads.emplace_back([&, i] { runners[i].run(program.threads[i]); });
   for (std::thread& thread : threads) thread.join();
@@ -36,6 +37,7 @@ std::vector<std::string> execute(const Driver& driver, const Program& program) {
   }
   std::sort(failures.begin(), failures.end());
   std::vector<std::string> lines;
+  lines.reserve(failures.size());
   for (const auto& [line, code] : failures)
     lines.push_back("result " + std::to_string(line) + " " + std::to_string(code));
   world.digest(lines);
@@ -52,7 +54,7 @@ bool answer(const Driver& driver, std::istream& in) {
     right = false;
   }
   for (const std::string& line : lines) std::cout << line << '\n';
-  std::cout << "end" << std::endl;
+  std::cout << "end\n" << std::flush;
   return right;
 }
 
