@@ -182,6 +182,11 @@ class Oracle:
         elif name == "exec_set":
             self.execs[args[0]] = list(self.execs[args[0]])
             self.execs[args[0]][int(args[2])] = [kernel(args[3:])]
+        elif name in ("exec_child", "exec_memset"):
+            child = [work for node in self.graphs.get(args[3], []) for work in node]
+            changed = child if name == "exec_child" else [memset(*args[3:])]
+            self.execs[args[0]] = list(self.execs[args[0]])
+            self.execs[args[0]][int(args[2])] = changed
 
 
 def stream_key(thread: str, stream: str) -> tuple[str, str]:

@@ -505,6 +505,24 @@ RULES = {
         0 exec_set x0 g0 1 mix2 d1 d0 6
         0 graph_launch x0 s2
     """,
+    "children and fills of instances are changed": """
+        0 graph_create g0
+        0 node_kernel g0 0 - mix d0 1
+        0 graph_create g1
+        0 node_memset g1 0 - d1 32 4
+        0 node_child g1 1 0 g0
+        0 node_kernel g1 2 1 mix2 d1 d0 2
+        0 instantiate x0 g1
+        0 graph_launch x0 s2
+        0 graph_create g2
+        0 node_kernel g2 0 - mix d0 3
+        0 exec_child x0 g1 1 g2
+        0 graph_launch x0 s2
+        0 exec_memset x0 g1 0 d1 32 9
+        0 graph_launch x0 s2
+        0 exec_child x0 g1 1 g0
+        0 graph_launch x0 s2
+    """,
     "graphs may be destroyed while they run": """
         0 graph_create g0
         0 node_kernel g0 0 - mix d0 1
@@ -553,6 +571,11 @@ RACES = {
     "the host does not wait": """
         0 launch s2 plain mix d0 1
         0 copy_async s2 h0 d0
+        0 launch s3 plain mix d1 3
+        0 post p0
+        1 await p0
+        1 stream_sync s2
+        0 stream_sync s3
         0 host_mix h0 2
     """,
     "branches of a graph": """

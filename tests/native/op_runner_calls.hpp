@@ -93,6 +93,9 @@ class ThreadRunner {
   void instantiate(const Call& call);
   void exec_update(const Call& call);
   void exec_set(const Call& call);
+  void exec_child(const Call& call);
+  void exec_memset(const Call& call);
+  CUDA_MEMSET_NODE_PARAMS read_memset(const Call& call);
   void exec_destroy(const Call& call);
   void graph_upload(const Call& call);
   void graph_launch(const Call& call);

@@ -55,6 +55,8 @@ ThreadRunner::Handler ThreadRunner::find_graph_handler(const std::string& operat
       {"instantiate", &T::instantiate},  // xN gN
       {"exec_update", &T::exec_update},  // xN gN
       {"exec_set", &T::exec_set},        // xN gN NODE KERNEL...
+      {"exec_child", &T::exec_child},    // xN gN NODE gM
+      {"exec_memset", &T::exec_memset},  // xN gN NODE dN 8|16|32 VALUE
       {"exec_destroy", &T::exec_destroy},
       {"graph_upload", &T::graph_upload},  // xN STREAM
       {"graph_launch", &T::graph_launch},  // xN STREAM
@@ -102,15 +104,21 @@ void ThreadRunner::node_kernel(const Call& call) {
                                         after.size(), &params));
 }
 
-void ThreadRunner::node_memset(const Call& call) {
-  GraphSlot& slot = graph_slot(world_, call.text(0));
-  const auto after = dependencies(slot, call.text(2));
+// The words from the fourth on: dN 8|16|32 VALUE.
+CUDA_MEMSET_NODE_PARAMS ThreadRunner::read_memset(const Call& call) {
   CUDA_MEMSET_NODE_PARAMS params{};
   params.dst = world_.device(call.text(3));
   params.elementSize = call.number(4) / 8;
   params.value = call.number(5) & (0xFFFFFFFFU >> (32 - call.number(4)));
   params.width = world_.bytes() / params.elementSize;
   params.height = 1;
+  return params;
+}
+
+void ThreadRunner::node_memset(const Call& call) {
+  GraphSlot& slot = graph_slot(world_, call.text(0));
+  const auto after = dependencies(slot, call.text(2));
+  const CUDA_MEMSET_NODE_PARAMS params = read_memset(call);
   check(api_->fico_cuGraphAddMemsetNode(
       &slot.nodes.at(call.number(1)), slot.graph, after.data(), after.size(), &params,
       world_.contexts.at(static_cast<std::size_t>(context_)).context));
@@ -184,6 +192,21 @@ void ThreadRunner::exec_set(const Call& call) {
   params.kernelParams = kernel.params.data();
   check(api_->fico_cuGraphExecKernelNodeSetParams(exec_slot(world_, call.text(0)),
                                                   slot.nodes.at(call.number(2)), &params));
+}
+
+void ThreadRunner::exec_child(const Call& call) {
+  GraphSlot& slot = graph_slot(world_, call.text(1));
+  check(api_->fico_cuGraphExecChildGraphNodeSetParams(exec_slot(world_, call.text(0)),
+                                                      slot.nodes.at(call.number(2)),
+                                                      graph_slot(world_, call.text(3)).graph));
+}
+
+void ThreadRunner::exec_memset(const Call& call) {
+  GraphSlot& slot = graph_slot(world_, call.text(1));
+  const CUDA_MEMSET_NODE_PARAMS params = read_memset(call);
+  check(api_->fico_cuGraphExecMemsetNodeSetParams(
+      exec_slot(world_, call.text(0)), slot.nodes.at(call.number(2)), &params,
+      world_.contexts.at(static_cast<std::size_t>(context_)).context));
 }
 
 void ThreadRunner::exec_destroy(const Call& call) {
