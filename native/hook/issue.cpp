@@ -180,10 +180,13 @@ void Issue::finish_home() {
   }
 }
 
-void Issue::hand_to_legacy() {
-  if (virtual_ == nullptr || !virtual_->blocking) return;
-  const Place& legacy = virtual_->context.legacy->at;
-  if (legacy.partition != nullptr) chain(*virtual_, virtual_->home, legacy.stream);
+void hand_to_legacy(Stream& stream) {
+  if (!stream.blocking) return;
+  Stream& legacy = *stream.context.legacy;
+  // A stream of a thread that has gone can't be named at home; what it did there the driver orders.
+  const bool nameable = stream.at.partition != nullptr || stream.kind == StreamKind::kCreated;
+  if (!nameable || (stream.at.partition == nullptr && legacy.at.partition == nullptr)) return;
+  chain(stream, real_of(stream), real_of(legacy));
 }
 
 Issue::~Issue() {

@@ -53,8 +53,12 @@ struct ThreadStreams {
   std::vector<Stream*> streams;
   ~ThreadStreams() {
     for (Stream* stream : streams) stream->ended.store(true);
+    thread_has_ended = true;
   }
+  // For calls from the destructors of other thread-local objects, which may come after ours.
+  static thread_local bool thread_has_ended;
 };
+thread_local bool ThreadStreams::thread_has_ended = false;
 
 }  // namespace
 
@@ -93,12 +97,14 @@ Stream* Streams::find(CUstream handle, bool per_thread_variant, const Context*& 
 }
 
 Stream* Streams::per_thread(Context& context) {
+  if (ThreadStreams::thread_has_ended) return nullptr;
   thread_local ThreadStreams mine;
   for (Stream* stream : mine.streams) {
     if (&stream->context == &context) return stream;
   }
   auto* stream = new Stream(context, CU_STREAM_PER_THREAD, StreamKind::kPerThread, true, 0);
   mine.streams.push_back(stream);
+  reap(context);
   {
     const std::lock_guard lock(context.legacy_mutex);
     context.blocking.push_back(stream);
@@ -106,6 +112,43 @@ Stream* Streams::per_thread(Context& context) {
   const std::lock_guard lock(registry_mutex_);
   all_.push_back(stream);
   return stream;
+}
+
+void Streams::give_up_places(Stream& stream) {
+  const Current current(stream.context.handle);
+  const cuda::RelaxedCapture relaxed;
+  const std::lock_guard pool_lock(stream.context.pool_mutex);
+  for (const Place& place : stream.places) {
+    if (cuda::driver().stream_query(place.stream) == CUDA_SUCCESS) {
+      place.partition->spares.push_back({place.stream, stream.priority});
+    } else {
+      // Legal while it is busy: the driver lets its work end (cuStreamDestroy).
+      cuda::driver().stream_destroy(place.stream);
+    }
+  }
+  stream.places.clear();
+  if (stream.event != nullptr) cuda::driver().event_destroy(stream.event);
+  stream.event = nullptr;
+}
+
+void Streams::reap(Context& context) {
+  if (captures.load() > 0) return;  // ordering the legacy stream could break a capture
+  std::vector<Stream*> ended;
+  {
+    const std::lock_guard lock(context.legacy_mutex);
+    std::erase_if(context.blocking, [&](Stream* stream) {
+      if (stream->kind != StreamKind::kPerThread || !stream->ended.load()) return false;
+      hand_to_legacy(*stream);
+      give_up_places(*stream);
+      ended.push_back(stream);
+      return true;
+    });
+  }
+  const std::lock_guard lock(registry_mutex_);
+  for (Stream* stream : ended) {
+    std::erase(all_, stream);
+    delete stream;
+  }
 }
 
 Context* Streams::current_context() {
@@ -226,26 +269,13 @@ void Streams::destroying(CUstream handle) {
   if (captures.load() > 0 && is_capturing(handle, false)) {
     capture_ended();
   } else {
-    Issue gathered(handle, false, Work::kHome);
-    gathered.hand_to_legacy();
+    const Issue gathered(handle, false, Work::kHome);
+    hand_to_legacy(*stream);
   }
   {
     const std::lock_guard lock(stream->mutex);
-    std::erase(stream->context.blocking, stream);
-    const Current current(stream->context.handle);
-    const cuda::RelaxedCapture relaxed;
-    const std::lock_guard pool_lock(stream->context.pool_mutex);
-    for (const Place& place : stream->places) {
-      if (cuda::driver().stream_query(place.stream) == CUDA_SUCCESS) {
-        place.partition->spares.push_back({place.stream, stream->priority});
-      } else {
-        // Legal while it is busy: the driver lets its work end (cuStreamDestroy).
-        cuda::driver().stream_destroy(place.stream);
-      }
-    }
-    stream->places.clear();
-    if (stream->event != nullptr) cuda::driver().event_destroy(stream->event);
-    stream->event = nullptr;
+    if (stream->blocking) std::erase(stream->context.blocking, stream);
+    give_up_places(*stream);
   }
   remove(stream);
 }

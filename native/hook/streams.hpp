@@ -97,8 +97,6 @@ class Issue {
   Place place() const { return virtual_ == nullptr ? Place{} : virtual_->at; }
   // Moves the stream home, for a launch that its partition can't take. False if that failed.
   bool go_home();
-  // Before a blocking stream ends: the legacy stream will not ask it any more, so it waits now.
-  void hand_to_legacy();
   // Gives the lock back early, for calls that wait. finish_home() must follow one made at home.
   void unlock() {
     if (lock_.owns_lock()) lock_.unlock();
@@ -116,6 +114,10 @@ class Issue {
   bool captured_ = false;
   std::unique_lock<std::mutex> lock_;
 };
+
+// Before a blocking stream ends: the legacy stream will not ask it any more, so it waits for its
+// work now, unless both are at home. The caller holds the stream's mutex.
+void hand_to_legacy(Stream& stream);
 
 // All virtual streams and contexts of the process. Never destroyed.
 class Streams {
@@ -167,6 +169,10 @@ class Streams {
   static constexpr std::size_t kTableSize = 8192;
   static constexpr std::size_t kGraveyard = 1024;
   Stream* per_thread(Context& context);
+  // Ends the per-thread streams of threads that have gone.
+  void reap(Context& context);
+  // Its streams on partitions become spare ones, or are destroyed; the caller holds its mutex.
+  static void give_up_places(Stream& stream);
   Context* enter_context(CUcontext handle);
   void enter(Stream* stream);
   void remove(Stream* stream);
