@@ -23,6 +23,7 @@ namespace fico::arena {
   X(open_graphs, true, "launches of graphs that can't be rebuilt for a partition: not confined")   \
   X(open_large, true, "cooperative or cluster launches too large for the partition: on all units") \
   X(open_named, true, "kernels with a grid barrier of their own: on all units")                    \
+  X(open_entries, true, "launches through entries without a stream (cuLaunch): on all units")      \
   X(extra_partitions, true, "partitions made beyond the usual bound: 5.5 MiB of GPU memory each")  \
   X(units_late, true, "times own units were used before their last holder had left them")          \
   X(driver_errors, true, "internal driver calls that failed: the launch passed through unconfined")

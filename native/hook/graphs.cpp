@@ -1,8 +1,6 @@
 #include "hook/graphs.hpp"
 
 #include <mutex>
-#include <set>
-#include <string>
 
 #include "cuda/driver.hpp"
 #include "hook/graph_nodes.hpp"
@@ -23,19 +21,6 @@ bool can_be_copied(CUgraphNodeType type) {
          type == CU_GRAPH_NODE_TYPE_WAIT_EVENT || type == CU_GRAPH_NODE_TYPE_EVENT_RECORD ||
          type == CU_GRAPH_NODE_TYPE_EXT_SEMAS_SIGNAL || type == CU_GRAPH_NODE_TYPE_EXT_SEMAS_WAIT ||
          type == CU_GRAPH_NODE_TYPE_BATCH_MEM_OP;
-}
-
-// Counts a launch on all units; the reason is kept once.
-void count_open(const char* reason) {
-  static std::mutex mutex;
-  static auto* seen = new std::set<std::string>;
-  const std::lock_guard lock(mutex);
-  Tenant& tenant = Tenant::self();
-  if (seen->insert(reason).second) {
-    tenant.count(Counter::open_graphs, reason);
-  } else {
-    tenant.count(Counter::open_graphs);
-  }
 }
 
 }  // namespace
@@ -65,7 +50,6 @@ void Graphs::instantiated(CUgraphExec exec, CUgraph graph, unsigned long long fl
   if (context == nullptr || !context->confinable) return;
   auto entry = std::make_shared<Exec>();
   entry->flags = flags & ~static_cast<unsigned long long>(CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD);
-  entry->context = context->handle;
   adopt(*entry, graph);
   const std::lock_guard lock(mutex_);
   execs_[exec] = std::move(entry);
@@ -124,6 +108,11 @@ CUgraphExec Graphs::build(const Exec& entry, const Place& place) {
   return made;
 }
 
+const char* Graphs::why_open(const Exec* entry) {
+  if (entry == nullptr) return "a graph that was instantiated past the library";
+  return entry->graph == nullptr ? entry->why_open : "a partition can't take a kernel of a graph";
+}
+
 CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Launch real) {
   Tenant& tenant = Tenant::self();
   const std::shared_ptr<Exec> entry = tenant.is_active() ? find(exec) : nullptr;
@@ -135,6 +124,7 @@ CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Laun
     return real(exec, issue.stream());
   }
   tenant.count(Counter::graph_launches);
+  issue.count_if_open();
   CUgraphExec chosen = exec;
   if (issue.is_on_partition()) {
     CUgraphExec variant =
@@ -142,8 +132,7 @@ CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Laun
     if (variant != nullptr) {
       chosen = variant;
     } else {
-      count_open(entry != nullptr ? entry->why_open
-                                  : "a graph that was instantiated past the library");
+      tenant.count(Counter::open_graphs, why_open(entry.get()));
     }
   }
   if (entry == nullptr) return real(chosen, issue.stream());

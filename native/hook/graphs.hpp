@@ -50,7 +50,6 @@ class Graphs {
     const char* why_open =
         "a graph with nodes that can't be copied (memory, conditional, device launch)";
     unsigned long long flags = 0;
-    CUcontext context = nullptr;
     std::vector<Variant> variants;
     std::unordered_map<CUgraphNode, CUgraphNode> replaced;  // the program's node: ours now
     // An executable graph never runs beside itself (cuGraphLaunch). Ours are several, so a launch
@@ -64,6 +63,8 @@ class Graphs {
   static CUgraphExec build(const Exec& entry, const Place& place);
   // The node of entry.graph that stands for the program's; nullptr if there is none.
   static CUgraphNode own_node(const Exec& entry, CUgraphNode node);
+  // Why a launch can't be confined.
+  static const char* why_open(const Exec* entry);
   static void give_up(Exec& entry, const char* reason);
   static void drop_variants(Exec& entry);
   // The graph's instance for the place's partition, built if it is new; nullptr if it can't be.

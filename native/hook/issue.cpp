@@ -150,6 +150,18 @@ void Issue::choose_place(Work work) {
   }
 }
 
+void Issue::count_if_open() const {
+  Tenant& tenant = Tenant::self();
+  if (virtual_ != nullptr || captured_ || tenant.grant().mode == arena::Mode::kOpen) return;
+  const Context* context = open_ != nullptr ? open_ : Streams::self().current_context();
+  if (context == nullptr) return;
+  if (context->confinable) {
+    tenant.count(Counter::open_green);
+  } else {
+    tenant.count(context->open_as, context->why_open);
+  }
+}
+
 bool Issue::go_home() {
   if (virtual_ == nullptr || !hop(*virtual_, {virtual_->home, nullptr})) return false;
   real_ = virtual_->home;

@@ -1,10 +1,10 @@
 #include "hook/streams.hpp"
 
+#include <strings.h>
+
 #include <algorithm>
-#include <array>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <random>
 
 #include "base/log.hpp"
@@ -184,12 +184,14 @@ Context* Streams::enter_context(CUcontext handle) {
   unsigned int flags = 0;
   int active = 0;
   CUcontext primary = nullptr;
-  if (d.ctx_get_device(&context->device) != CUDA_SUCCESS ||
+  if (d.device_get_uuid == nullptr || d.primary_state == nullptr ||
+      d.ctx_get_device(&context->device) != CUDA_SUCCESS ||
       d.primary_state(context->device, &flags, &active) != CUDA_SUCCESS) {
     context->why_open = "the driver does not tell a context's device";
   } else if (d.device_get_uuid(&uuid, context->device) != CUDA_SUCCESS ||
              !is_session_gpu(uuid, tenant.session())) {
     context->why_open = "a GPU that is not the session's";
+    context->open_as = Counter::open_devices;
   } else if (active != 0 && d.primary_retain(&primary, context->device) == CUDA_SUCCESS) {
     d.primary_release(context->device);
   }

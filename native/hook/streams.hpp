@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "arena/claims.hpp"
+#include "arena/counters.hpp"
 #include "cuda/partitions.hpp"
 
 namespace fico::hook {
@@ -59,6 +60,7 @@ struct Context {
   CUdevice device = 0;
   bool confinable = false;  // the primary context of the session's GPU, its units split as agreed
   const char* why_open = nullptr;
+  arena::Counter open_as = arena::Counter::open_contexts;  // what its launches count as, if not
   std::atomic<bool> moved{false};  // some stream has left its home: from then on order() is needed
   std::mutex legacy_mutex;
   std::unique_ptr<Stream> legacy;
@@ -89,10 +91,8 @@ class Issue {
   CUstream stream() const { return real_; }
   bool is_on_partition() const { return virtual_ != nullptr && virtual_->at.partition != nullptr; }
   bool is_captured() const { return captured_; }
-  // Whether the call passes through because nothing is known of its stream.
-  bool is_unknown() const { return virtual_ == nullptr && !captured_; }
-  // The context whose default stream was named, if it can't be confined.
-  const Context* open_context() const { return open_; }
+  // For launches: counts one that passes through, unconfined, because its stream is not ours.
+  void count_if_open() const;
   // Where the stream is; `partition` is nullptr at home.
   Place place() const { return virtual_ == nullptr ? Place{} : virtual_->at; }
   // Moves the stream home, for a launch that its partition can't take. False if that failed.

@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <charconv>
 #include <csignal>
@@ -181,6 +182,10 @@ bool Tenant::settle(arena::Grant grant) {
 void Tenant::count(Counter counter, const char* note) {
   count(counter);
   if (!is_active()) return;
+  const std::uint32_t kept = std::min(slot_->note_count.load(), arena::kMaxNotes);
+  for (std::uint32_t i = 0; i < kept; ++i) {
+    if (std::strncmp(slot_->notes[i], note, arena::kNoteBytes - 1) == 0) return;
+  }
   const std::uint32_t index = slot_->note_count.fetch_add(1);
   if (index >= arena::kMaxNotes) {
     slot_->note_count.store(arena::kMaxNotes);

@@ -46,7 +46,7 @@ class Tenant {
   void count(Counter counter) {
     slot_->counters[static_cast<std::uint32_t>(counter)].fetch_add(1, std::memory_order_relaxed);
   }
-  // Counts, and keeps the text for `fico status` if it is among the first of its tenant.
+  // Counts, and keeps the text for `fico status` if it is new and among the first of its tenant.
   void count(Counter counter, const char* note);
 
  private:

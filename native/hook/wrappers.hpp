@@ -32,21 +32,6 @@ First first_of(First first, Rest...) {
   return first;
 }
 
-// Why a launch is not confined although its stream is not known.
-inline void count_open(const Issue& issue) {
-  Tenant& tenant = Tenant::self();
-  if (!issue.is_unknown() || !tenant.is_active() || tenant.grant().mode == arena::Mode::kOpen)
-    return;
-  const Context* context = issue.open_context();
-  if (context == nullptr) context = Streams::self().current_context();
-  if (context == nullptr) return;
-  if (context->confinable) {
-    tenant.count(Counter::open_green);
-  } else {
-    tenant.count(Counter::open_contexts);
-  }
-}
-
 // What a partition may refuse and the whole GPU take: then the launch is made there.
 inline bool is_too_large(CUresult result) {
   return result == CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE ||
@@ -66,7 +51,7 @@ CUresult issue_kernel(CUfunction function, CUstream stream, bool per_thread, Lau
   } else {
     tenant.count(Counter::launches);
     if (whole) tenant.count(Counter::open_named);
-    count_open(issue);
+    issue.count_if_open();
   }
   CUresult result = launch(issue.stream());
   if (is_too_large(result) && issue.is_on_partition() && issue.go_home()) {
@@ -107,7 +92,7 @@ struct LaunchLegacy {
   static CUresult call(auto... a) {
     const Issue issue(nullptr, false, Work::kHome);
     Tenant::self().count(Counter::launches);
-    Tenant::self().count(Counter::open_named);
+    Tenant::self().count(Counter::open_entries);
     return call_real<entry>(a...);
   }
 };
