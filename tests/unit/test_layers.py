@@ -19,13 +19,17 @@ PYTHON_LAYERS = ("cli", "report", "bench", "profiling", "sim", "runtime", "recor
 NATIVE_LAYERS = {
     "base": set[str](),
     "arena": {"base"},
-    "policy": {"base", "arena"},
-    "sched": {"base", "arena", "policy"},
-    "device": {"base", "arena", "policy", "sched"},
-    "cuda": {"base", "arena", "policy", "sched", "device"},
-    "hook": {"base", "arena", "policy", "sched", "device", "cuda"},
-    "emulator": {"base", "device"},
-    "bindings": {"base", "arena", "policy", "sched", "device"},
+    "profile": {"base"},
+    "policy": {"base", "profile"},
+    "sched": {"base", "profile", "policy"},
+    "device": {"base", "profile"},
+    "sim": {"base", "profile", "policy", "sched", "device"},
+    "cuda": {"base"},
+    "hook": {"base", "arena", "profile", "policy", "sched", "cuda"},
+    "emulator": {"base", "profile", "device"},
+    "collector": {"base"},
+    "neighbour": {"base"},
+    "bindings": {"base", "arena", "profile", "policy", "sched", "device", "sim"},
 }
 PYTHON_SOURCES = sorted(PACKAGE.rglob("*.py"))
 NATIVE_SOURCES = sorted(p for p in NATIVE.rglob("*") if p.suffix in (".cpp", ".hpp", ".def"))
