@@ -1,5 +1,5 @@
-// One GPU in virtual time: kernels come with the units they may use and a priority, and end when the
-// model says so. Contract of the model; docs/device-model.md says how it works.
+// One GPU in virtual time: kernels come with the units they may use and a priority, and end when
+// the model says so. Contract of the model; docs/device-model.md says how it works.
 #pragma once
 
 #include <cstdint>

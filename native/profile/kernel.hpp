@@ -33,8 +33,8 @@ struct Kernel {
   // Thread blocks, and how many of them one SM holds at once.
   std::uint32_t blocks;
   std::uint32_t blocks_per_sm;
-  // Relative growth of the duration beside a neighbour that uses a resource fully (0.2: 20% slower),
-  // measured on half of the units with the neighbour on the others.
+  // Relative growth of the duration beside a neighbour that uses a resource fully (0.2: 20%
+  // slower), measured on half of the units with the neighbour on the others.
   float sensitivity[kResources];
   // The part of a resource it uses itself on half of the units, 0 to 1.
   float pressure[kResources];
