@@ -81,6 +81,8 @@ bool read_kernel_option(std::string_view key, std::string_view value, KernelImag
   }
   if (key == "us_per_block") return read_number(value, kernel.us_per_block);
   if (key == "saturates_sms") return read_number(value, kernel.saturates_sms);
+  if (key == "registers") return read_number(value, kernel.registers);
+  if (key == "shared") return read_number(value, kernel.shared_bytes);
   if (key == "params") return read_sizes(value, kernel.param_sizes);
   return false;
 }

@@ -4,6 +4,7 @@
 //
 //   fico-emulated-module
 //   kernel NAME op=OP [blocks_per_sm=N] [us_per_block=X] [saturates_sms=N] [params=SIZE,SIZE,...]
+//       [registers=N] [shared=BYTES]
 //   global NAME bytes=N
 #pragma once
 
@@ -27,6 +28,8 @@ struct KernelImage {
   std::uint32_t blocks_per_sm = 1;
   double us_per_block = 1;
   std::uint32_t saturates_sms = 0;
+  std::uint32_t registers = 32;    // of a thread; told to who asks, they change nothing
+  std::uint32_t shared_bytes = 0;  // static shared memory of a block; likewise
   std::vector<std::size_t> param_sizes;
   std::vector<std::size_t> param_offsets;
   std::size_t params_bytes = 0;
