@@ -1,12 +1,19 @@
 // The arena for Python. The signatures and their meaning are in src/fico/_native.pyi.
+#include <cxxabi.h>
 #include <dlfcn.h>
+#include <linux/futex.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <memory>
 
 #include "arena/arena.hpp"
 #include "arena/claims.hpp"
@@ -108,6 +115,14 @@ void update(const Arena& arena, const std::string& name, std::optional<std::uint
   fico::arena::update(arena, name, change);
 }
 
+// The name of a C++ function as a person writes it; any other name as it is.
+std::string demangle(const std::string& name) {
+  int status = 0;
+  const std::unique_ptr<char, decltype(&std::free)> text(
+      abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status), &std::free);
+  return status == 0 && text != nullptr ? text.get() : name;
+}
+
 // The folder this module was loaded from: the shared libraries are installed beside it.
 std::string own_folder() {
   Dl_info info{};
@@ -189,5 +204,14 @@ NB_MODULE(_native, m) {
     return meanings;
   });
   m.def("library_path", [] { return own_folder() + "/libfico.so"; });
+  m.def("collector_path", [] { return own_folder() + "/libfico_collector.so"; });
+  m.def("neighbour_path", [] { return own_folder() + "/fico-neighbour"; });
+  m.def("demangle", &demangle, "name"_a);
+  m.def(
+      "wake",
+      [](std::uintptr_t address) {
+        syscall(SYS_futex, address, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+      },
+      "address"_a);
   m.def("emulated_driver_dir", [] { return own_folder() + "/emulated"; });
 }

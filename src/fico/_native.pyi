@@ -103,3 +103,15 @@ def library_path() -> str:
 
 def emulated_driver_dir() -> str:
     """Folder that holds the emulated libcuda.so.1, installed beside this module."""
+
+def collector_path() -> str:
+    """Path of libfico_collector.so, which is installed beside this module."""
+
+def neighbour_path() -> str:
+    """Path of fico-neighbour, which is installed beside this module."""
+
+def demangle(name: str) -> str:
+    """The name of a C++ function as a person writes it; any other name as it is."""
+
+def wake(address: int) -> None:
+    """Wake all that wait for the 32-bit word at this address of shared memory (futex)."""
