@@ -188,7 +188,7 @@ STEPS = st.lists(
     ),
     min_size=1,
     max_size=30,
-).map(tuple)
+).map(lambda steps: (Step("begin", blocks=len(steps)), *steps))
 
 
 @settings(max_examples=80, deadline=None)

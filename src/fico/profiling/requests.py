@@ -287,6 +287,10 @@ def _nearest(
     program_order = np.argsort(kind.example, kind="stable")
     mine, theirs = kind.families[program_order].tolist(), families.tolist()
     alignment = np.full(len(mine), -1, dtype=np.int64)
+    if sorted(mine) == sorted(theirs):
+        by_family = program_order[np.argsort(kind.families[program_order], kind="stable")]
+        alignment[by_family] = np.argsort(families, kind="stable")
+        return index, alignment
     matcher = SequenceMatcher(None, mine, theirs, autojunk=False)
     for tag, begin, end, other, other_end in matcher.get_opcodes():
         if tag == "equal" or (tag == "replace" and end - begin == other_end - other):

@@ -212,19 +212,19 @@ class _Search:
         repeats = count >= LEAST_REPEATS
         written = float(sizes[first][repeats].sum())
         longest = int(sizes[first][repeats].max(initial=0))
-        known = repeats[kind]
-        # What the window has cut off at its edges need not be explained.
-        known[[0, -1]] |= sizes[[0, -1]] <= longest
-        unexplained = float(sizes[~known].sum())
+        unexplained = float(sizes[~repeats[kind] & ~_at_edge(sizes, longest)].sum())
         references = float((self.reference_cost * self.count)[chosen].sum())
         return written + _UNEXPLAINED_COST * unexplained + references
 
     def _explained(self, chosen: Flags) -> float:
         """Share of the busy time in segments that repeat."""
         begins, identities = self._segments(chosen)
+        sizes = np.add.reduceat(self.pieces.sizes, begins)
         busy_ns = np.add.reduceat(self.pieces.busy_ns, begins)
         _, kind, count = np.unique(identities, return_inverse=True, return_counts=True)
-        return float(busy_ns[count[kind] >= LEAST_REPEATS].sum() / max(busy_ns.sum(), 1))
+        known = count[kind] >= LEAST_REPEATS
+        counts = known | ~_at_edge(sizes, int(sizes[known].max(initial=0)))
+        return float(busy_ns[known].sum() / max(busy_ns[counts].sum(), 1))
 
     def _with_idle_points(self, chosen: Flags) -> Flags:
         inner_us = self.gap_us[self.kind[~chosen[self.kind]]]
@@ -234,6 +234,13 @@ class _Search:
         clear_us = max(0.7 * float(self.gap_us[chosen].min()), 3 * dense_us, 5.0)
         wider = chosen | (self.gap_us >= clear_us)
         return wider if self._explained(wider) >= self._explained(chosen) - 0.01 else chosen
+
+
+def _at_edge(sizes: Indices, longest: int) -> Flags:
+    """Segments that may be a part of a request only, since the window begins or ends in them."""
+    flags = np.zeros(len(sizes), dtype=np.bool_)
+    flags[[0, -1]] = sizes[[0, -1]] <= longest
+    return flags
 
 
 def _grouped_medians(
