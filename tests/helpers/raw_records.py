@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +74,7 @@ class Recorder:
         self._now_us = 1000.0
         self._correlation = 1
         self._graph = 1
-        self._rows: list[tuple[object, ...]] = []
+        self._rows: list[tuple[Any, ...]] = []
         self._names: dict[str, int] = {}
 
     def play(self, calls: Iterable[Call]) -> Recorder:
@@ -102,7 +103,9 @@ class Recorder:
             self._record(step, start_us, length_us, index, call.graph)
         self._now_us = max(ends.values(), default=self._now_us) + call.idle_us
 
-    def _record(self, step: Step, start_us: float, length_us: float, index: int, graph: bool) -> None:
+    def _record(
+        self, step: Step, start_us: float, length_us: float, index: int, graph: bool
+    ) -> None:
         is_kernel = step.kind == KERNEL
         self._rows.append(
             (
@@ -157,7 +160,9 @@ def decoder_step(context: int, layers: int = 4) -> tuple[Step, ...]:
     return (*(layer * layers), Step("argmax", blocks=1), Step("token_out", kind=COPY, size=8))
 
 
-def closed_loop(steps: tuple[Step, ...], count: int, *, graph: bool = False, idle_us: float = 20.0) -> list[Call]:
+def closed_loop(
+    steps: tuple[Step, ...], count: int, *, graph: bool = False, idle_us: float = 20.0
+) -> list[Call]:
     return [Call(steps, graph, idle_us)] * count
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,7 @@ STEPS = (
 
 
 def profile_of(steps: tuple[Step, ...], *, graph: bool = True, count: int = 20) -> Profile:
-    return analyse(measurement(closed_loop(steps, count, graph=graph)), str.upper)
+    return analyse(measurement(closed_loop(steps, count, graph=graph)))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def profile() -> Profile:
 def test_curves_are_those_of_the_program(profile: Profile) -> None:
     assert len(profile.launches) == len(STEPS)
     for launch, step in zip(profile.launches, STEPS, strict=True):
-        assert launch.name == step.name.upper()
+        assert launch.name == step.name
         true_us = np.array([step.alone_us(sms) for sms in UNIT_SMS])
         assert np.abs(np.array(launch.scaling_us) / true_us - 1).max() < 0.12
         assert np.abs(np.array(launch.scaling_us) / true_us - 1)[[0, 1, 3, 5, 7, 15]].max() < 0.05
@@ -114,14 +116,30 @@ def test_thresholds_are_evaluated_over_profiles(profile: Profile) -> None:
 
 def test_the_same_program_twice_gives_the_same_profile() -> None:
     calls = closed_loop(network(10), 15, graph=True)
-    one, two = (analyse(measurement(calls, seed=seed), str) for seed in (0, 50))
+    one, two = (analyse(measurement(calls, seed=seed)) for seed in (0, 50))
     for a, b in zip(one.launches, two.launches, strict=True):
         assert a.mangled == b.mangled
         assert a.duration_us == pytest.approx(b.duration_us, rel=0.05)
     assert shares(one.launches).dominant == pytest.approx(shares(two.launches).dominant, abs=0.03)
 
 
+def test_gaps_are_those_without_tracing() -> None:
+    made = measurement(closed_loop(STEPS, 9, graph=True), units=(8, 16))
+    traced = analyse(made)
+    (latency_us,) = (trace.latency_us[-1] for trace in traced.traces)
+    quicker = analyse(replace(made, period_us={8: latency_us, 16: latency_us - 5}))
+    assert prediction.alone_us(quicker, 0, 16) == pytest.approx(latency_us - 5, rel=0.01)
+    assert quicker.traces[0].period_us == (latency_us, latency_us - 5)
+    slower = analyse(replace(made, period_us={8: latency_us, 16: latency_us + 5}))
+    assert [launch.gap_us for launch in slower.launches] == [
+        launch.gap_us for launch in traced.launches
+    ]
+
+
 def test_all_units_must_be_measured() -> None:
     made = measurement(closed_loop(STEPS, 5), units=(1, 4))
     with pytest.raises(ValueError, match="alone on all units"):
-        analyse(made, str)
+        analyse(made)
+    made = measurement(closed_loop(STEPS, 5), units=(4, 16))
+    with pytest.raises(ValueError, match=r"beside neighbours on \[8\] units"):
+        analyse(made)

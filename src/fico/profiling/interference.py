@@ -44,7 +44,7 @@ def sensitivity(slowdowns: Floats) -> Floats:
         weight = np.where(known, strength**2, 0).sum(axis=-1)
         product = np.where(known, growth * strength, 0).sum(axis=-1)
         slopes.append(np.divide(product, weight, out=np.zeros_like(product), where=weight > 0))
-    return np.maximum(np.stack(slopes, axis=-1), 0)
+    return np.asarray(np.maximum(np.stack(slopes, axis=-1), 0))
 
 
 def program_pressure(rates: Mapping[Neighbour, NeighbourRates]) -> Floats:

@@ -94,7 +94,7 @@ def find_requests(windows: Items[Window], reference: int = 0) -> Requests:
     kinds.sort(key=lambda kind: -share[id(kind)])
     coverage = sum(share[id(kind)] for kind in kinds)
     if coverage < LEAST_COVERAGE:
-        raise NoRequestsError(_what_was_seen(main, segments, kinds, coverage), _REMEDY)
+        raise NoRequestsError(_what_was_seen(main, kinds, coverage), _REMEDY)
     for kind in kinds:
         kind.order_by_start(main, segments)
     found = []
@@ -116,9 +116,7 @@ _REMEDY = (
 )
 
 
-def _what_was_seen(
-    sequence: Sequence, segments: Indices, kinds: list[_Kind], coverage: float
-) -> str:
+def _what_was_seen(sequence: Sequence, kinds: list[_Kind], coverage: float) -> str:
     operations, distinct = len(sequence.order), len(np.unique(sequence.signatures))
     seen = f"{operations} operations, {distinct} of them different"
     if not kinds:
@@ -273,9 +271,7 @@ def _match(sequence: Sequence, segments: Indices, kinds: list[_Kind]) -> tuple[F
     return tuple(found)
 
 
-def _nearest(
-    sequence: Sequence, places: Indices, kinds: list[_Kind]
-) -> tuple[int, Indices] | None:
+def _nearest(sequence: Sequence, places: Indices, kinds: list[_Kind]) -> tuple[int, Indices] | None:
     """The kind that a sequence is like, and for each of the kind's positions its place in it."""
     signatures, families = sequence.signatures[places], sequence.families[places]
     like = [kind.likeness(signatures, families) for kind in kinds]

@@ -3,12 +3,13 @@
 A program comes back to the same places in its code, so a boundary between requests is a pair of
 operations, the last of one request and the first of the next, and the same pair is a boundary
 wherever it occurs. (Where the gaps of one pair are plainly of two sizes, since the pair occurs
-within requests as well, each size counts as a pair of its own.) A cut is a set of such pairs. Among candidate sets the one with the shortest
-description wins (minimum description length, Rissanen 1978): each kind of request is written down
-once, each request costs a reference to its kind, and what does not repeat is written down whole,
-at a higher price. A reference is cheap after an idle gap and dear in the middle of dense work, so
-that repeated layers within a request do not pass for requests, and of all rotations of a closed
-loop the one that begins after its longest gap is taken.
+within requests as well, each size counts as a pair of its own.) A cut is a set of such pairs.
+Among candidate sets the one with the shortest description wins (minimum description length,
+Rissanen 1978): each kind of request is written down once, each request costs a reference to its
+kind, and what does not repeat is written down whole, at a higher price. A reference is cheap after
+an idle gap and dear in the middle of dense work, so that repeated layers within a request do not
+pass for requests, and of all rotations of a closed loop the one that begins after its longest gap
+is taken.
 
 Programs that really idle between requests of a fixed cycle (batch 1, batch 8, batch 1, …) would be
 described shortest by the whole cycle; boundaries that idle as long as the chosen ones are
