@@ -10,6 +10,7 @@ import pytest
 from fico.profiling import prediction
 from fico.profiling.analysis import analyse
 from fico.profiling.classes import Thresholds, evaluate, reclassified, shares
+from fico.profiling.records import Pace
 from fico.records.profile import Bound, KernelClass, Profile
 from helpers.raw_records import UNIT_SMS, Call, Recorder, Step, closed_loop, measurement, network
 
@@ -127,10 +128,16 @@ def test_gaps_are_those_without_tracing() -> None:
     made = measurement(closed_loop(STEPS, 9, graph=True), units=(8, 16))
     traced = analyse(made)
     (latency_us,) = (trace.latency_us[-1] for trace in traced.traces)
-    quicker = analyse(replace(made, period_us={8: latency_us, 16: latency_us - 5}))
+
+    def paced(*periods_us: float) -> Profile:
+        paces = tuple(Pace(1e6 / period_us, float("nan")) for period_us in periods_us)
+        return analyse(replace(made, paces=paces))
+
+    assert [window.units for window in made.windows] == [8, 16]
+    quicker = paced(latency_us, latency_us - 5)
     assert prediction.alone_us(quicker, 0, 16) == pytest.approx(latency_us - 5, rel=0.01)
-    assert quicker.traces[0].period_us == (latency_us, latency_us - 5)
-    slower = analyse(replace(made, period_us={8: latency_us, 16: latency_us + 5}))
+    assert quicker.traces[0].period_us == pytest.approx((latency_us, latency_us - 5))
+    slower = paced(latency_us, latency_us + 5)
     assert [launch.gap_us for launch in slower.launches] == [
         launch.gap_us for launch in traced.launches
     ]

@@ -1,8 +1,13 @@
-"""Look at what was learnt of a program's kernels.
+"""Learn how a program's kernels behave, and look at what was learnt.
 
-fico profile show FILE        a summary, the classes and the top kernels
-fico profile diff A B         what two profiles have in common, and what not
-fico profile plot FILE        figures as SVG and as one HTML page
+fico profile -o FILE -- CMD...   run the program and measure it
+fico profile show FILE           a summary, the classes and the top kernels
+fico profile diff A B            what two profiles have in common, and what not
+fico profile plot FILE           figures as SVG and as one HTML page
+fico profile analyse RAW -o FILE make the profile of a measurement that was kept with --raw
+
+The program must serve requests, one after another or as they come, until it is stopped. It runs
+unmodified, alone on its GPU, for some 20 seconds after its first requests.
 """
 
 from __future__ import annotations
@@ -11,6 +16,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from fico.cli import options
+from fico.cli.progress import progress_bar
 from fico.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +36,21 @@ _SHOWN_CHANGES = 10
 
 def prepare_parser(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    actions = parser.add_subparsers(dest="action", metavar="show|diff|plot", title="actions")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the profile to write")
+    parser.add_argument(
+        "--raw", type=Path, metavar="RAW", help="keep all that was measured in this file too"
+    )
+    options.add_gpu(parser)
+    parser.set_defaults(program=[])
+    actions = parser.add_subparsers(
+        dest="action", metavar="show|diff|plot|analyse", title="actions"
+    )
+    analyse = actions.add_parser("analyse", help="make a profile anew", allow_abbrev=False)
+    analyse.add_argument("measured", type=Path, metavar="RAW")
+    # No default: argparse would put it over what was given before the action.
+    analyse.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", default=argparse.SUPPRESS, required=True
+    )
     show = actions.add_parser("show", help="print a summary", allow_abbrev=False)
     show.add_argument("file", type=Path, metavar="FILE")
     show.add_argument(
@@ -51,8 +72,14 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do one of the actions."""
+    """Measure a program, or do one of the actions."""
+    if arguments.action is not None and arguments.program:
+        raise UsageError(f"fico profile {arguments.action} runs no program", "leave out '--'")
     match arguments.action:
+        case None:
+            return _measure(arguments)
+        case "analyse":
+            return _analyse(arguments.measured, arguments.output)
         case "show":
             return _show(arguments.file, arguments.top)
         case "diff":
@@ -60,7 +87,36 @@ def run(arguments: argparse.Namespace) -> int:
         case "plot":
             return _plot(arguments.file, arguments.output)
         case _:
-            raise UsageError("fico profile needs an action", "see 'fico profile --help'")
+            raise UsageError(f"there is no action {arguments.action!r}")
+
+
+def _measure(arguments: argparse.Namespace) -> int:
+    if not arguments.program:
+        raise UsageError("no program is given", "fico profile -o FILE -- python serve.py")
+    if arguments.output is None:
+        raise UsageError("no file is given for the profile", "add -o FILE")
+    from fico.profiling import raw_file
+    from fico.profiling.analysis import analyse
+    from fico.profiling.measure import measure
+    from fico.runtime.gpus import selected_gpu
+    from fico.runtime.profile_file import save
+
+    with progress_bar() as report:
+        measurement = measure(arguments.program, selected_gpu(arguments.gpu), report)
+    if arguments.raw is not None:
+        raw_file.save(measurement, arguments.raw)
+    profile = analyse(measurement)
+    save(profile, arguments.output)
+    return _show(arguments.output, 10)
+
+
+def _analyse(measured: Path, output: Path) -> int:
+    from fico.profiling import raw_file
+    from fico.profiling.analysis import analyse
+    from fico.runtime.profile_file import save
+
+    save(analyse(raw_file.load(measured)), output)
+    return _show(output, 10)
 
 
 def _show(path: Path, top: int) -> int:

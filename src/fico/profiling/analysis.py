@@ -207,12 +207,22 @@ class _Analysis:
 
     def _untraced(self, kind: int, gaps_us: Floats) -> Floats:
         """Tracing lengthens gaps; if requests come faster without it, gaps are as much shorter."""
-        period_us = self.measurement.period_us.get(self.all_units)
+        period_us = self._period_us(kind, self.all_units)
         waited_us = float(np.maximum(gaps_us, 0).sum())
-        if period_us is None or len(self.requests.kinds) > 1 or waited_us == 0:
+        if not np.isfinite(period_us) or waited_us == 0:
             return gaps_us
         excess_us = max(_median(self._latencies_us(kind, self.all_units)) - period_us, 0)
         return np.where(gaps_us > 0, gaps_us * max(1 - excess_us / waited_us, 0), gaps_us)
+
+    def _period_us(self, kind: int, units: int) -> float:
+        """From one request to the next while nothing was traced; NaN for several kinds."""
+        paces = self.measurement.paces
+        if len(self.requests.kinds) > 1 or not paces:
+            return float("nan")
+        example = self.windows[self.reference].operations[self.requests.kinds[kind].example]
+        calls = len(np.unique(example["correlation"][example["kind"] == KERNEL]))
+        rates = np.array([paces[index].calls_per_s for index in self._windows_of(units, None)])
+        return 1e6 * calls / _median(rates)
 
     def _pressures(self) -> list[Floats]:
         """Of each kind: (positions, resources).
@@ -260,7 +270,6 @@ class _Analysis:
         latency_us = {
             units: _median(self._latencies_us(kind, units)) for units in self.measured_units
         }
-        periods = self.measurement.period_us if len(self.requests.kinds) == 1 else {}
         kernels = [launch for launch in launches if launch.kind == "kernel"]
         durations_us = np.array([launch.scaling_us[self.shared_units - 1] for launch in launches])
         pressures = np.array([launch.pressure for launch in launches])
@@ -271,7 +280,7 @@ class _Analysis:
             requests=self._seen(kind, self.all_units),
             from_graph=2 * sum(launch.from_graph for launch in kernels) > len(kernels),
             latency_us=tuple(latency_us.values()),
-            period_us=tuple(periods.get(units, float("nan")) for units in self.measured_units),
+            period_us=tuple(self._period_us(kind, units) for units in self.measured_units),
             pressure=_three(np.clip(used_us / span_us, 0, 1)),
         )
 

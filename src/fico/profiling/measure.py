@@ -15,7 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,19 +24,20 @@ from numpy.typing import NDArray
 from fico.profiling.collector import TraceFile
 from fico.profiling.cupti import find_cupti
 from fico.profiling.neighbour import NeighbourProcess
+from fico.profiling.records import RAW, Measurement, NeighbourRates, Pace, Window
 from fico.records.profile import NEIGHBOURS, Neighbour
 from fico.runtime.errors import FicoError
 from fico.runtime.gpus import EMULATED
-from fico.runtime.session import Session, end_session, known_session
+from fico.runtime.session import end_session, known_session
 
 NAME = "fico-profiled"
 _STARTS_WITHIN_S = 300.0
 _POLL_S = 0.0005
 _SETTLE_S = 0.02
 _DRAIN_S = 0.3
-_SHORTEST_S = 0.15
-_LONGEST_S = 2.0
-_WANTED_REQUESTS = 12
+_SHORTEST_S = 0.12
+_LONGEST_S = 1.5
+_WANTED_REQUESTS = 10
 _STEADY_WITHIN_S = 120.0
 _STEADY_CHANGE = 0.1
 _PROBE_S = 0.25
@@ -44,32 +46,15 @@ Progress = Callable[[str, float], None]
 """Takes what is measured now, and the part of all that is done."""
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """What was measured in one configuration."""
+def cuda_version(emulated: bool) -> str:
+    """The newest CUDA that the driver takes, such as `13.0`."""
+    if emulated:
+        return EMULATED
+    import pynvml
 
-    units: int
-    neighbour: Neighbour | None
-    records: NDArray[np.void]
-    """As collector.RECORD; times in ns, `name` an offset."""
-    dropped: int
-    calls_per_s: float
-    """Launches of kernels and graphs a second while nothing was traced; NaN: there were too few."""
-    traced_calls_per_s: float
-    neighbour_rate: float
-    """Work of the neighbour a second, beside the untraced program; NaN without one."""
-
-
-@dataclass(slots=True)
-class Measurement:
-    """All windows of one program."""
-
-    session: Session
-    windows: list[Window] = field(default_factory=list)
-    names: dict[int, str] = field(default_factory=dict)
-    """Mangled names by their offset."""
-    neighbour_alone: dict[Neighbour, float] = field(default_factory=dict)
-    """Work of each neighbour a second beside an idle part of the GPU."""
+    pynvml.nvmlInit()
+    number = int(pynvml.nvmlSystemGetCudaDriverVersion_v2())
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def partition_sizes(unit_count: int) -> tuple[int, ...]:
@@ -196,11 +181,32 @@ def measure(command: Sequence[str], gpu: str, progress: Progress) -> Measurement
     program: Profiled | None = None
     try:
         program = Profiled(command, gpu, trace)
-        return _Run(program, trace, gpu, progress).run()
+        run = _Run(program, trace, gpu, progress)
+        run.measure_all()
+        return Measurement(
+            gpu=program.session.gpu,
+            cuda=cuda_version(program.session.gpu.emulated),
+            program=command[0],
+            arguments=tuple(command[1:]),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            windows=run.named_windows(),
+            neighbours=run.rates,
+            paces=tuple(run.paces),
+        )
     finally:
         if program is not None:
             program.close()
         trace.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """What the collector recorded in one configuration."""
+
+    units: int
+    neighbour: Neighbour | None
+    records: NDArray[np.void]
+    """As collector.RECORD; `name` is an offset."""
 
 
 class _Run:
@@ -209,13 +215,16 @@ class _Run:
         self._trace = trace
         self._gpu = gpu
         self._progress = progress
-        self._measurement = Measurement(program.session)
+        self.paces: list[Pace] = []
+        self.rates: dict[Neighbour, NeighbourRates] = {}
+        self._windows: list[_Window] = []
         self._sms = program.session.gpu.sms_per_unit
         self._calls_per_request = 1
         self._calls_per_s = float("nan")
         """On all units."""
 
-    def run(self) -> Measurement:
+    def measure_all(self) -> None:
+        """Measure every configuration."""
         self._progress("waiting for the program's first requests", 0.0)
         self._await_steady()
         count = len(self._sms)
@@ -228,11 +237,21 @@ class _Run:
             self._measure(units, None, None)
         self._beside_neighbours(count // 2, len(sizes), steps)
         self._progress("measured", 1.0)
-        names = self._measurement.names
-        for window in self._measurement.windows:
-            for offset in map(int, np.unique(window.records["name"])):
-                names.setdefault(offset, self._trace.name(offset))
-        return self._measurement
+
+    def named_windows(self) -> tuple[Window, ...]:
+        """What was recorded, as the analysis takes it."""
+        offsets = np.unique(np.concatenate([window.records["name"] for window in self._windows]))
+        names = tuple(self._trace.name(int(offset)) for offset in offsets)
+        windows = []
+        for window in self._windows:
+            # What runs when recording ends has no end.
+            whole = window.records[window.records["end_ns"] > window.records["start_ns"]]
+            operations = np.zeros(len(whole), RAW)
+            for field_name in RAW.names or ():
+                operations[field_name] = whole[field_name]
+            operations["name"] = np.searchsorted(offsets, whole["name"])
+            windows.append(Window(operations, names, window.units, window.neighbour))
+        return tuple(windows)
 
     def _await_steady(self) -> None:
         """Wait until the program launches at an even pace: what it does once has gone by."""
@@ -257,15 +276,15 @@ class _Run:
     def _beside_neighbours(self, units: int, done: int, steps: int) -> None:
         others = self._sms[units:]
         self._program.confine(units)
-        neighbour = NeighbourProcess(
-            self._gpu, len(others), sum(others), self._program.session.gpu.emulated
-        )
+        emulated = self._program.session.gpu.emulated
+        neighbour = NeighbourProcess(self._gpu, len(others), sum(others), emulated)
+        beside: dict[Neighbour, float] = {}
         try:
             for number, kind in enumerate(NEIGHBOURS):
                 what = f"beside a neighbour: {kind.resource}, {kind.strength:.0%}"
                 self._progress(what, (done + number) / steps)
                 neighbour.run(kind)
-                self._measure(units, kind, neighbour)
+                beside[kind] = self._measure(units, kind, neighbour)
             self._progress("the neighbours by themselves", (steps - 1) / steps)
             with self._program.paused():
                 for kind in NEIGHBOURS:
@@ -273,12 +292,14 @@ class _Run:
                     time.sleep(_SETTLE_S)
                     neighbour.mark()
                     time.sleep(_SHORTEST_S)
-                    self._measurement.neighbour_alone[kind] = neighbour.rate()
+                    self.rates[kind] = NeighbourRates(neighbour.rate(), beside[kind])
         finally:
             neighbour.close()
 
-    def _measure(self, units: int, kind: Neighbour | None, beside: NeighbourProcess | None) -> None:
-        """One window: settle, count, trace."""
+    def _measure(
+        self, units: int, kind: Neighbour | None, beside: NeighbourProcess | None
+    ) -> float:
+        """One window: settle, count, trace; gives the neighbour's work per second meanwhile."""
         program = self._program
         program.await_calls(2 * self._calls_per_request, _LONGEST_S)
         time.sleep(_SETTLE_S)
@@ -290,12 +311,17 @@ class _Run:
         self._trace.begin()
         traced_calls_per_s = program.pace(seconds)
         records, dropped = self._trace.end()
-        self._measurement.windows.append(
-            Window(units, kind, records, dropped, calls_per_s, traced_calls_per_s, rate)
-        )
-        if len(self._measurement.windows) == 1:
+        if dropped:
+            raise FicoError(
+                f"{dropped} launches of {seconds:g} s were lost for want of room",
+                "profile a program that launches less, or one model at a time",
+            )
+        self._windows.append(_Window(units, kind, records))
+        self.paces.append(Pace(calls_per_s, traced_calls_per_s))
+        if len(self._windows) == 1:
             self._calls_per_request = calls_per_request(records)
             self._calls_per_s = calls_per_s
+        return rate
 
     def _window_s(self, units: int) -> float:
         """Time for the wanted number of requests, were they as slow as the SMs are few."""

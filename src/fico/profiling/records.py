@@ -68,6 +68,15 @@ class NeighbourRates:
     """Beside the program."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often a program launched kernels or graphs while a window was measured."""
+
+    calls_per_s: float
+    """While nothing was traced; NaN where there were too few calls."""
+    traced_calls_per_s: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Measurement:
     """All that was measured of a program."""
@@ -81,6 +90,5 @@ class Measurement:
     windows: tuple[Window, ...]
     """Several of one configuration are taken together."""
     neighbours: Mapping[Neighbour, NeighbourRates] = field(default_factory=dict)
-    period_us: Mapping[int, float] = field(default_factory=dict)
-    """From one request to the next while nothing is traced, by units; for programs with one kind
-    of request."""
+    paces: tuple[Pace, ...] = ()
+    """Of each window; empty: not known."""
