@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <climits>
 #include <csignal>
 #include <cstdio>
@@ -222,10 +223,14 @@ bool open_trace() {
   auto* header = reinterpret_cast<Header*>(bytes);
   const std::size_t needed =
       kRecordsOffset + (header->capacity * sizeof(Record)) + header->names_capacity;
-  std::uint32_t nobody = 0;
+  // The file is the first process's that uses CUDA, for as long as it lives: launchers often try
+  // the GPU in a process of their own.
+  std::uint32_t owner = header->owner.load();
+  const bool is_free = owner == 0 || (kill(static_cast<pid_t>(owner), 0) != 0 && errno == ESRCH);
   if (header->magic != kMagic || header->version != kVersion ||
       header->record_bytes != sizeof(Record) || static_cast<std::size_t>(status.st_size) < needed ||
-      !header->owner.compare_exchange_strong(nobody, static_cast<std::uint32_t>(getpid()))) {
+      !is_free ||
+      !header->owner.compare_exchange_strong(owner, static_cast<std::uint32_t>(getpid()))) {
     munmap(memory, static_cast<std::size_t>(status.st_size));
     return false;
   }
@@ -233,6 +238,9 @@ bool open_trace() {
   trace.records = reinterpret_cast<Record*>(bytes + kRecordsOffset);
   trace.names = bytes + kRecordsOffset + (header->capacity * sizeof(Record));
   trace.known_names.emplace("", 0);
+  // What an owner that has gone was told or had said.
+  header->recording.store(0);
+  header->failed.store(0);
   return true;
 }
 

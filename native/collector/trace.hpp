@@ -46,7 +46,7 @@ struct Header {
   std::uint64_t names_capacity;          // bytes
   std::atomic<std::uint32_t> wanted;     // number of the window to record, 0: none
   std::atomic<std::uint32_t> recording;  // what is recorded now
-  std::atomic<std::uint32_t> owner;      // process that records; the first that uses CUDA
+  std::atomic<std::uint32_t> owner;      // process that records; the first live one that uses CUDA
   std::atomic<std::uint32_t> failed;     // 1: `message` says why nothing is recorded
   std::atomic<std::uint64_t> count;      // records of this window
   std::atomic<std::uint64_t> dropped;    // operations of this window that found no room

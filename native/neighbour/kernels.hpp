@@ -121,10 +121,10 @@ $read_end:
 // The same on the emulated device: what they ask of it is in the options.
 inline constexpr const char* kEmulated =
     "fico-emulated-module\n"
-    "kernel fico_compute op=spin params=8,4 blocks_per_sm=4 us_per_block=100 pressure=1,0,0\n"
+    "kernel fico_compute op=spin params=8,4 blocks_per_sm=4 us_per_block=100\n"
     "kernel fico_read_memory op=spin params=8,8,8,4 blocks_per_sm=4 us_per_block=100 "
-    "pressure=0,1,0.5 sensitivity=0,1,0.5\n"
+    "\n"
     "kernel fico_read_l2 op=spin params=8,8,8,4 blocks_per_sm=4 us_per_block=100 "
-    "pressure=0,0,1 sensitivity=0,0,1\n";
+    "\n";
 
 }  // namespace fico::neighbour

@@ -62,7 +62,8 @@ RECORD = np.dtype(
         ("registers", "u2"),
         ("kind", "u1"),
         ("reserved", "u1"),
-    ]
+    ],
+    align=True,
 )
 
 

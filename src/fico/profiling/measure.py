@@ -25,6 +25,7 @@ from fico.profiling.cupti import find_cupti
 from fico.profiling.neighbour import NeighbourProcess
 from fico.records.profile import NEIGHBOURS, Neighbour
 from fico.runtime.errors import FicoError
+from fico.runtime.gpus import EMULATED
 from fico.runtime.session import Session, end_session, known_session
 
 NAME = "fico-profiled"
@@ -89,11 +90,14 @@ class Profiled:
                 "end the session with 'fico down' first",
             )
         self._gpu = gpu
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the program
         fico = [sys.executable, "-m", "fico.cli", "run", "--gpu", gpu, "--policy", "static"]
         self._process = subprocess.Popen(
             [*fico, "--name", NAME, "--", *command],
-            env={**os.environ, **trace.environment(find_cupti(command))},
+            env={
+                **os.environ,
+                **trace.environment(None if gpu == EMULATED else find_cupti(command)),
+            },
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
