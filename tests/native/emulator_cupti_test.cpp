@@ -329,9 +329,11 @@ TEST(nothing_is_lost_between_threads) {
   client().start();
   const auto spin = world.function("spin");
   constexpr int kLaunches = 2000;
+  constexpr int kThreads = 3;
   std::atomic<bool> is_over{false};
   std::vector<std::thread> threads;
-  for (int i = 0; i < 3; ++i) {
+  threads.reserve(kThreads);
+  for (int i = 0; i < kThreads; ++i) {
     threads.emplace_back([&] {
       OK(CU(cuCtxSetCurrent)(world.context));
       launch_times(spin, make_stream(), kLaunches);
@@ -351,10 +353,10 @@ TEST(nothing_is_lost_between_threads) {
   flusher.join();
   switcher.join();
   finish_and_flush();
-  CHECK_EQ(client().kernels.size(), 3 * kLaunches);
+  CHECK_EQ(client().kernels.size(), kThreads * kLaunches);
   std::set<std::uint32_t> calls;
   for (const auto& kernel : client().kernels) calls.insert(kernel.correlationId);
-  CHECK_EQ(calls.size(), 3 * kLaunches);
+  CHECK_EQ(calls.size(), kThreads * kLaunches);
 }
 
 TEST(names_outlive_their_module) {
@@ -443,6 +445,7 @@ TEST(an_injected_library_is_initialised_once) {
   setenv("CUDA_INJECTION64_PATH", FICO_INJECTED_LIBRARY, 1);
   std::vector<std::thread> threads;
   void* injected[4] = {};
+  threads.reserve(std::size(injected));
   for (auto& found : injected) {
     threads.emplace_back([&found] {
       OK(CU(cuInit)(0));
