@@ -42,7 +42,8 @@ def recorded(request: Request) -> Request:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         result = request()
-    return lambda: (graph.replay(), result)
+    # What the graph works on lives as long as the graph.
+    return lambda: (graph.replay(), result, request)
 
 
 def vision(name: str, batch: int, seed: int) -> dict[str, Request]:

@@ -134,6 +134,7 @@ void distribute(const Arena& arena) {
     const auto hi = units.empty() ? all : static_cast<std::uint8_t>(lo + units[i]);
     Grant grant{0, all, Mode::kOpen, 0, change};
     if (policy == Policy::kShuffle) grant.mode = Mode::kShuffle;
+    if (policy == Policy::kMps) grant.mode = Mode::kWhole;
     if (policy == Policy::kStatic && (lo != 0 || hi != all)) {
       grant = {lo, hi, Mode::kConfined, 0, change};
     }

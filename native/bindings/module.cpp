@@ -14,6 +14,7 @@
 #include <climits>
 #include <cstdlib>
 #include <memory>
+#include <string>
 
 #include "arena/arena.hpp"
 #include "arena/claims.hpp"
@@ -27,6 +28,14 @@ using namespace nb::literals;  // NOLINT(google-build-using-namespace): the "nam
 using fico::arena::Arena;
 
 namespace {
+
+std::string demangle(const std::string& name) {
+  if (!name.starts_with("_Z")) return name;  // "i" would be read as a type
+  int status = 0;
+  const std::unique_ptr<char, void (*)(void*)> text(
+      abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status), &std::free);
+  return text ? text.get() : name;
+}
 
 double seconds(std::uint64_t ns) { return static_cast<double>(ns) / 1e9; }
 
@@ -115,14 +124,6 @@ void update(const Arena& arena, const std::string& name, std::optional<std::uint
   fico::arena::update(arena, name, change);
 }
 
-// The name of a C++ function as a person writes it; any other name as it is.
-std::string demangle(const std::string& name) {
-  int status = 0;
-  const std::unique_ptr<char, decltype(&std::free)> text(
-      abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status), &std::free);
-  return status == 0 && text != nullptr ? text.get() : name;
-}
-
 // The folder this module was loaded from: the shared libraries are installed beside it.
 std::string own_folder() {
   Dl_info info{};
@@ -203,10 +204,10 @@ NB_MODULE(_native, m) {
     }
     return meanings;
   });
+  m.def("demangle", &demangle, "name"_a);
   m.def("library_path", [] { return own_folder() + "/libfico.so"; });
   m.def("collector_path", [] { return own_folder() + "/libfico_collector.so"; });
   m.def("neighbour_path", [] { return own_folder() + "/fico-neighbour"; });
-  m.def("demangle", &demangle, "name"_a);
   m.def(
       "wake",
       [](std::uintptr_t address) {

@@ -131,7 +131,7 @@ CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Laun
         entry != nullptr && entry->graph != nullptr ? variant_for(*entry, issue.place()) : nullptr;
     if (variant != nullptr) {
       chosen = variant;
-    } else {
+    } else if (arena::confines(tenant.grant().mode)) {
       tenant.count(Counter::open_graphs, why_open(entry.get()));
     }
   }

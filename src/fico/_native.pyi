@@ -98,6 +98,9 @@ def share_units(quotas: list[tuple[int, int]], unit_count: int) -> list[int]:
 def counter_meanings() -> dict[str, tuple[bool, str]]:
     """For each counter of a tenant: whether it counts a fall-back, and what it means."""
 
+def demangle(name: str) -> str:
+    """The C++ name as a person writes it; other names as they are."""
+
 def library_path() -> str:
     """Path of libfico.so, which is installed beside this module."""
 
@@ -109,9 +112,6 @@ def collector_path() -> str:
 
 def neighbour_path() -> str:
     """Path of fico-neighbour, which is installed beside this module."""
-
-def demangle(name: str) -> str:
-    """The name of a C++ function as a person writes it; any other name as it is."""
 
 def wake(address: int) -> None:
     """Wake all that wait for the 32-bit word at this address of shared memory (futex)."""
