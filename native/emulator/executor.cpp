@@ -209,7 +209,8 @@ void Executor::progress_to(double at_us) {
   constexpr double kRounding = 1e-9;
   for (std::size_t k = resident_.size(); k-- > 0;) {
     remaining_[k] -= std::isinf(rates_[k]) ? 1 : passed_us * rates_[k];
-    if (remaining_[k] > kRounding) continue;
+    // What is left may be less than the clock resolves: waiting for it would never end.
+    if (remaining_[k] > kRounding && at_us + remaining_[k] / rates_[k] > at_us) continue;
     Op* op = resident_[k];
     resident_.erase(resident_.begin() + static_cast<std::ptrdiff_t>(k));
     remaining_.erase(remaining_.begin() + static_cast<std::ptrdiff_t>(k));

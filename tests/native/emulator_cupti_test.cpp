@@ -16,6 +16,10 @@ constexpr const char* kTracedModule =
     "kernel _Z4gemmPfi op=spin us_per_block=10 blocks_per_sm=4 registers=128 shared=2048\n"
     "kernel flat op=spin us_per_block=100 saturates_sms=32\n";
 
+// What a start and an end may be off together: the clock counts in doubles, which after a year hold
+// no more.
+constexpr std::int64_t kTickNs = 10;
+
 CUfunction traced_function(const char* name) {
   CUmodule module = nullptr;
   CUfunction function = nullptr;
@@ -72,9 +76,9 @@ TEST(a_launch_is_recorded_as_it_was) {
   CHECK_EQ(kernel.graphId, 0);
   CHECK_EQ(kernel.graphNodeId, 0);
   CHECK(kernel.correlationId != 0);
-  // Alone, 528 blocks are one wave of 10 µs; either time is cut to whole ns.
+  // Alone, 528 blocks are one wave of 10 µs.
   const auto ns = static_cast<std::int64_t>(kernel.end - kernel.start);
-  CHECK(std::abs(ns - 10'000) <= 1);
+  CHECK(std::abs(ns - 10'000) <= kTickNs);
   CHECK(before <= kernel.start && kernel.end <= after);
   CHECK_EQ(kernel.completed, kernel.end);
 }
@@ -88,7 +92,7 @@ TEST(dilation_is_taken_out) {
   finish_and_flush();
   const auto kernel = client().kernels.at(0);
   const auto ns = static_cast<std::int64_t>(kernel.end - kernel.start);
-  CHECK(std::abs(ns - 10'000) <= 1);
+  CHECK(std::abs(ns - 10'000) <= kTickNs);
   CHECK(before <= kernel.start && kernel.end <= timestamp());
 }
 
@@ -207,9 +211,7 @@ TEST(kernels_of_two_streams_are_seen_to_overlap) {
   client().start();
   // Held back until both are submitted, so that the moments of the calls do not matter.
   std::atomic<bool> is_open{false};
-  const auto gate = [](void* open) {
-    static_cast<std::atomic<bool>*>(open)->wait(false);
-  };
+  const auto gate = [](void* open) { static_cast<std::atomic<bool>*>(open)->wait(false); };
   OK(CU(cuLaunchHostFunc)(streams[0], gate, &is_open));
   OK(CU(cuEventRecord)(both, streams[0]));
   OK(CU(cuStreamWaitEvent)(streams[1], both, 0));
@@ -247,9 +249,7 @@ TEST(only_what_is_enabled_is_recorded) {
 TEST(work_under_way_when_recording_stops_is_left_out) {
   const auto world = World::instant(nullptr);
   std::atomic<bool> is_open{false};
-  const auto gate = [](void* open) {
-    static_cast<std::atomic<bool>*>(open)->wait(false);
-  };
+  const auto gate = [](void* open) { static_cast<std::atomic<bool>*>(open)->wait(false); };
   const auto stream = make_stream();
   client().start();
   OK(CU(cuLaunchHostFunc)(stream, gate, &is_open));
@@ -329,9 +329,11 @@ TEST(nothing_is_lost_between_threads) {
   client().start();
   const auto spin = world.function("spin");
   constexpr int kLaunches = 2000;
+  constexpr int kThreads = 3;
   std::atomic<bool> is_over{false};
   std::vector<std::thread> threads;
-  for (int i = 0; i < 3; ++i) {
+  threads.reserve(kThreads);
+  for (int i = 0; i < kThreads; ++i) {
     threads.emplace_back([&] {
       OK(CU(cuCtxSetCurrent)(world.context));
       launch_times(spin, make_stream(), kLaunches);
@@ -351,10 +353,10 @@ TEST(nothing_is_lost_between_threads) {
   flusher.join();
   switcher.join();
   finish_and_flush();
-  CHECK_EQ(client().kernels.size(), 3 * kLaunches);
+  CHECK_EQ(client().kernels.size(), kThreads * kLaunches);
   std::set<std::uint32_t> calls;
   for (const auto& kernel : client().kernels) calls.insert(kernel.correlationId);
-  CHECK_EQ(calls.size(), 3 * kLaunches);
+  CHECK_EQ(calls.size(), kThreads * kLaunches);
 }
 
 TEST(names_outlive_their_module) {
@@ -443,6 +445,7 @@ TEST(an_injected_library_is_initialised_once) {
   setenv("CUDA_INJECTION64_PATH", FICO_INJECTED_LIBRARY, 1);
   std::vector<std::thread> threads;
   void* injected[4] = {};
+  threads.reserve(std::size(injected));
   for (auto& found : injected) {
     threads.emplace_back([&found] {
       OK(CU(cuInit)(0));

@@ -214,8 +214,8 @@ class Server {
           continue;
         }
         auto& kernel = kernels_[step.name];
-        if (kernel == nullptr && api_.fico_cuModuleGetFunction(
-                                     &kernel, module_, step.name.c_str()) != CUDA_SUCCESS) {
+        if (kernel == nullptr &&
+            api_.fico_cuModuleGetFunction(&kernel, module_, step.name.c_str()) != CUDA_SUCCESS) {
           throw UsageError("the module has no kernel '" + step.name + "'");
         }
       }
@@ -232,8 +232,7 @@ class Server {
       require(api_.fico_cuMemcpyDtoHAsync(host_memory_, device_memory_, step.size, stream),
               "cuMemcpyDtoHAsync");
     } else if (step.name == "fill") {
-      require(api_.fico_cuMemsetD8Async(device_memory_, 0, step.size, stream),
-              "cuMemsetD8Async");
+      require(api_.fico_cuMemsetD8Async(device_memory_, 0, step.size, stream), "cuMemsetD8Async");
     } else {
       require(api_.fico_cuLaunchKernel(kernels_.at(step.name), step.size, 1, 1, kThreads, 1, 1, 0,
                                        stream, nullptr, nullptr),
