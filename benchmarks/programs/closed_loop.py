@@ -89,7 +89,11 @@ def decoder(batch: int, seed: int) -> dict[str, Request]:
             logits_to_keep=1,
         ).logits
 
-    return {"prefill": lambda: run(prompt, places), "step": lambda: run(token, place)}
+    def prefill() -> object:
+        cache.reset()
+        return run(prompt, places)
+
+    return {"prefill": prefill, "step": lambda: run(token, place)}
 
 
 def main() -> None:
