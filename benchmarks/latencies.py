@@ -66,7 +66,7 @@ def cells(only: Sequence[str]) -> list[Cell]:
     found: list[Cell] = []
     if "alone" in only:
         for model in LOADED:
-            for units in range(1, 17):
+            for units in range(1, 17) if model[1] == 8 else (2, 4, 6, 8, 12, 16):
                 seconds = (0.1 if model[1] < 32 else 0.15) * max(1.0, 6 / units)
                 found.append(Cell((model,), "static", (units,), seconds))
     pairs = [((a, 8), (b, 8)) for i, a in enumerate(MODELS) for b in MODELS[i:]]

@@ -34,6 +34,7 @@ namespace fico::cuda {
     "cuThreadExchangeStreamCaptureMode")                                                           \
   X(event_create, PFN_cuEventCreate_v2000, "cuEventCreate")                                        \
   X(event_record, PFN_cuEventRecord_v2000, "cuEventRecord")                                        \
+  X(event_wait, PFN_cuEventSynchronize_v2000, "cuEventSynchronize")                                \
   X(event_destroy, PFN_cuEventDestroy_v4000, "cuEventDestroy_v2")                                  \
   X(function_name, PFN_cuFuncGetName_v12030, "cuFuncGetName")                                      \
   X(kernel_name, PFN_cuKernelGetName_v12030, "cuKernelGetName")                                    \

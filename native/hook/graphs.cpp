@@ -136,7 +136,7 @@ CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Laun
         entry != nullptr && entry->graph != nullptr ? variant_for(*entry, issue.place()) : nullptr;
     if (variant != nullptr) {
       chosen = variant;
-    } else if (arena::confines(tenant.grant().mode)) {
+    } else {
       tenant.count(Counter::open_graphs, why_open(entry.get()));
     }
   }
@@ -148,8 +148,44 @@ CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Laun
     if (entry->last == nullptr) d().event_create(&entry->last, CU_EVENT_DISABLE_TIMING);
     d().event_record(entry->last, issue.stream());
     entry->last_exec = chosen;
+    ++entry->launches;
+    if (chosen != exec) {
+      const std::lock_guard lock(running_mutex_);
+      if (!entry->is_listed) running_.push_back(entry);
+      entry->is_listed = true;
+    }
   }
   return result;
+}
+
+void Graphs::await_running() {
+  std::vector<std::shared_ptr<Exec>> running;
+  {
+    const std::lock_guard lock(running_mutex_);
+    running = running_;
+  }
+  if (running.empty()) return;
+  const cuda::RelaxedCapture relaxed;
+  for (const std::shared_ptr<Exec>& entry : running) {
+    CUevent last = nullptr;
+    std::uint64_t launches = 0;
+    {
+      const std::lock_guard lock(entry->mutex);
+      last = entry->last;
+      launches = entry->launches;
+    }
+    d().event_wait(last);
+    const std::lock_guard entry_lock(entry->mutex);
+    if (entry->launches != launches) continue;  // launched again meanwhile: for the next wait
+    const std::lock_guard lock(running_mutex_);
+    if (entry->is_listed) std::erase(running_, entry);
+    entry->is_listed = false;
+  }
+}
+
+Graphs::Exec::~Exec() {
+  const cuda::RelaxedCapture relaxed;
+  if (last != nullptr) d().event_destroy(last);
 }
 
 void Graphs::destroying(CUgraphExec exec) {
@@ -163,7 +199,6 @@ void Graphs::destroying(CUgraphExec exec) {
   const cuda::RelaxedCapture relaxed;
   drop_variants(*entry);
   if (entry->graph != nullptr) d().graph_destroy(entry->graph);
-  if (entry->last != nullptr) d().event_destroy(entry->last);
 }
 
 void Graphs::updated(CUgraphExec exec, CUgraph graph) {

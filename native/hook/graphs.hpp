@@ -32,6 +32,10 @@ class Graphs {
   // stands for it from then on; false if it can't.
   template <class Apply>
   void node_changed(CUgraphExec exec, CUgraphNode node, Apply apply);
+  // Waits for all graphs that were launched on partitions before the call. The driver's own wait
+  // for a context returns before the last of them have ended (docs/driver-facts.md). Holds no lock
+  // while it waits.
+  void await_running();
   // Changed in a way that can't be followed.
   void changed(CUgraphExec exec);
 
@@ -45,6 +49,11 @@ class Graphs {
   };
 
   struct Exec {
+    Exec() = default;
+    ~Exec();
+    Exec(const Exec&) = delete;
+    Exec& operator=(const Exec&) = delete;
+
     std::mutex mutex;         // taken before a stream's
     CUgraph graph = nullptr;  // our clone; nullptr: launched as it is
     const char* why_open =
@@ -57,6 +66,8 @@ class Graphs {
     // of one waits for the last launch of another.
     CUevent last = nullptr;
     CUgraphExec last_exec = nullptr;
+    std::uint64_t launches = 0;
+    bool is_listed = false;  // in running_, and guarded with it
   };
 
   std::shared_ptr<Exec> find(CUgraphExec exec);
@@ -70,6 +81,11 @@ class Graphs {
   static void drop_variants(Exec& entry);
   // The graph's instance for the place's partition, built if it is new; nullptr if it can't be.
   static CUgraphExec variant_for(Exec& entry, const Place& place);
+
+  // Those whose last launch on a partition nobody has waited for; a graph stays until then, also if
+  // the program has destroyed it. The mutex is taken after a graph's.
+  std::mutex running_mutex_;
+  std::vector<std::shared_ptr<Exec>> running_;
 
   std::shared_mutex mutex_;
   std::unordered_map<CUgraphExec, std::shared_ptr<Exec>> execs_;

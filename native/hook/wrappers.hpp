@@ -43,7 +43,8 @@ inline bool is_too_large(CUresult result) {
 template <class LaunchOn>
 CUresult issue_kernel(CUfunction function, CUstream stream, bool per_thread, LaunchOn launch) {
   Tenant& tenant = Tenant::self();
-  const bool whole = arena::confines(tenant.grant().mode) && needs_whole_gpu(function);
+  // Open, every launch has all units anyway.
+  const bool whole = tenant.grant().mode != arena::Mode::kOpen && needs_whole_gpu(function);
   Issue issue(stream, per_thread, whole ? Work::kHome : Work::kLaunch);
   if (issue.is_captured()) {
     tenant.count(Counter::captured_launches);
@@ -334,6 +335,7 @@ struct GraphExecChange {
 template <Entry entry>
 struct ContextWait {
   static CUresult call(auto... context) {
+    Graphs::self().await_running();
     for (;;) {
       const std::uint32_t begun = rebuilds.begun.load();
       const bool beside = rebuilds.ended.load() != begun;
@@ -344,6 +346,15 @@ struct ContextWait {
       }
       std::this_thread::yield();
     }
+  }
+};
+
+// Giving memory back waits for the work of the context, as programs rely on.
+template <Entry entry>
+struct FreeMemory {
+  static CUresult call(auto memory) {
+    Graphs::self().await_running();
+    return call_real<entry>(memory);
   }
 };
 
