@@ -191,11 +191,8 @@ bool Model::take_free(Running& kernel, double now_us) {
 // The last block has started: it takes the time of a block, and the room that the last wave does
 // not fill is free.
 void Model::dispatch(Running& kernel, double now_us) {
-  if (kernel.waves > 1) {
-    const double waves = kernel.loads / kernel.held;
-    const double last = waves - std::max(0.0, std::ceil(waves - kRounding) - 1);
-    if (last < 1 - kRounding) release(kernel, 1 - last);
-  }
+  const double last = kernel.loads / kernel.most - (kernel.waves - 1);
+  if (last < 1 - kRounding) release(kernel, 1 - last);
   kernel.left = 1 / kernel.waves;
   kernel.since_us = now_us;
   kernel.dispatched = true;
@@ -263,8 +260,8 @@ void Model::hand_over(std::size_t place) {
   kernel.wait_us = kernel.wait_due_us = kNever;
 }
 
-// Adds what the kernels have of a segment: the SMs that their blocks cover, and their share of the
-// issue rate there. Who cannot use its share leaves it to the others.
+// Adds what the kernels have of the issue rate of a segment. Who cannot use its share, because its
+// blocks cover fewer SMs, leaves it to the others.
 void Model::share_segment(std::size_t s) {
   const double sms = segments_[s].sms;
   double room = 0;
@@ -289,7 +286,6 @@ void Model::share_segment(std::size_t s) {
     const double cover = cover_of(kernel);
     const double share =
         is_content(kernel) ? cover : std::min(cover, left_sms * kernel.room[s] / left_room);
-    kernel.covered += cover;
     kernel.shared += share + settings_.overlap * (cover - share);
   }
 }
@@ -298,7 +294,9 @@ void Model::share_segment(std::size_t s) {
 double Model::undisturbed_us(const Running& kernel) {
   if (kernel.held <= kRounding) return kNever;
   const auto& demand = kernel.demand;
-  const double part = kernel.shared / (kernel.dispatched ? kernel.covered : kernel.spread);
+  // Blocks that all run need only the density of blocks on the SMs that they have alone.
+  const double wanted = kernel.dispatched ? kernel.held / kernel.most : 1;
+  const double part = kernel.shared / (kernel.spread * wanted);
   if (part >= 1 - kRounding) return demand.alone_us;
   // The blocks that wait for others lose what they wait, but a partial last wave loses nothing: a
   // step of the curve costs at most what is taken away.
@@ -308,7 +306,7 @@ double Model::undisturbed_us(const Running& kernel) {
 }
 
 void Model::set_paces(double now_us) {
-  for (auto id : order_) running_[id].covered = running_[id].shared = 0;
+  for (auto id : order_) running_[id].shared = 0;
   for (std::size_t s = 0; s < segments_.size(); ++s) share_segment(s);
   std::array<double, profile::kResources> used{};
   for (auto id : order_) {

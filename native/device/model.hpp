@@ -97,8 +97,7 @@ class Model {
     double wait_us = 0;
     double wait_due_us = 0;
     double held = 0;
-    double covered = 0;  // SMs that its blocks lie on
-    double shared = 0;   // SMs' worth of issue rate that they have there
+    double shared = 0;  // SMs' worth of issue rate that its blocks have
     double undisturbed_us = 0;
     std::array<double, profile::kResources> used{};
     bool dispatched = false;  // all its blocks have started
