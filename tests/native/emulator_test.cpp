@@ -378,7 +378,7 @@ TEST(a_kernel_follows_its_curve) {
 }
 
 TEST(kernels_that_are_not_understood_are_refused) {
-  const auto world = World::instant();
+  [[maybe_unused]] const auto world = World::instant();
   std::fclose(stderr);  // a line is said there for each
   for (const char* options :
        {"curve=", "curve=1,2", "curve=0", "curve=2,x", "pressure=1,1", "sensitivity=0,-1,0",
