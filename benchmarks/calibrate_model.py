@@ -39,6 +39,7 @@ class Settings:
     """Those of native/device/settings.hpp; the values are the ones that are built in."""
 
     stagger: float = 0.5
+    drain: float = 0.25
     overlap: float = 0.3
     compute: float = 1.0
     memory: float = 1.0
@@ -47,10 +48,11 @@ class Settings:
 
 TRIED = {
     "stagger": (0.0, 0.25, 0.5, 0.75, 1.0),
-    "overlap": (0.0, 0.15, 0.3, 0.45, 0.6, 0.8),
-    "compute": (0.0, 0.5, 1.0, 1.5, 2.0),
-    "memory": (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
-    "l2": (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
+    "drain": (0.0, 0.15, 0.3, 0.5),
+    "overlap": (0.0, 0.15, 0.3, 0.5),
+    "compute": (0.0, 0.3, 0.6, 1.0, 1.5),
+    "memory": (0.0, 0.3, 0.6, 0.8, 1.0, 1.3),
+    "l2": (0.0, 0.25, 0.5, 1.0),
 }
 
 
@@ -102,6 +104,18 @@ def read_cells(data: dict[str, Any]) -> list[Cell]:
     return [Cell(**{name: row[name] for name in names}) for row in data["rows"]]
 
 
+def footprint(launch: Any) -> list[float]:
+    """As native/profile/footprint.hpp has it."""
+    threads = math.prod(launch.block)
+    taken = (
+        threads / 2048,
+        threads * launch.registers / 65536,
+        (launch.shared_bytes + 1024) / 233472,
+        1 / 32,
+    )
+    return [min(1.0, part * max(1, launch.blocks_per_sm)) for part in taken]
+
+
 def trace_lines(model: str, batch: int, data: dict[str, Any], profiles: Path | None) -> str:
     """The kernels of a request, as closed_loop reads them."""
     file = profiles / f"{model}-bs{batch}.fico" if profiles else None
@@ -123,6 +137,7 @@ def trace_lines(model: str, batch: int, data: dict[str, Any], profiles: Path | N
         blocks = math.prod(grid) if grid else launch.blocks
         numbers = [launch.gap_us, max(1, blocks), max(1, launch.blocks_per_sm)]
         numbers += [*launch.scaling_us, *launch.sensitivity, *launch.pressure]
+        numbers += footprint(launch)
         lines.append(" ".join(f"{number:.7g}" for number in numbers))
     return "\n".join(lines)
 

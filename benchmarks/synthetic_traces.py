@@ -9,7 +9,7 @@ is only how the time is spread over the kernels, how many blocks they have and w
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 UNIT_SMS = [8 * n for n in range(1, 16)] + [132]
@@ -37,6 +37,20 @@ class Launch:
     scaling_us: list[float]
     sensitivity: tuple[float, float, float]
     pressure: tuple[float, float, float]
+    block: tuple[int, int, int]
+    registers: int
+    shared_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a launch asks of the SMs."""
+
+    blocks: int
+    blocks_per_sm: int
+    threads: int
+    registers: int
+    shared_bytes: int
 
 
 def product(rows: int, columns: int, depth: int) -> Launch:
@@ -61,7 +75,9 @@ def product(rows: int, columns: int, depth: int) -> Launch:
         block_us = alone_us if blocks <= sms else full_us
         return max(waves * block_us, moved / min(L2_BYTES, SM_BYTES * sms))
 
-    return _launch(duration, blocks, blocks_per_sm, moved, flops * blocks)
+    threads, shared_bytes = (256, 98304) if tile_rows == 128 else (128, 49152)
+    shape = Shape(blocks, blocks_per_sm, threads, 200, shared_bytes)
+    return _launch(duration, shape, moved, flops * blocks)
 
 
 def moving(count: float, arrays: int, effort: float = 1.0) -> Launch:
@@ -72,10 +88,10 @@ def moving(count: float, arrays: int, effort: float = 1.0) -> Launch:
     def duration(sms: int) -> float:
         return FLOOR_US + effort * moved / min(bandwidth, SM_BYTES * sms)
 
-    return _launch(duration, max(1, math.ceil(count / 512)), 16, moved, count)
+    return _launch(duration, Shape(max(1, math.ceil(count / 512)), 16, 128, 28, 0), moved, count)
 
 
-def _launch(duration, blocks: int, blocks_per_sm: int, moved: float, flops: float) -> Launch:  # type: ignore[no-untyped-def]
+def _launch(duration: Callable[[int], float], shape: Shape, moved: float, flops: float) -> Launch:
     scaling = [duration(sms) for sms in UNIT_SMS]
     for n in range(1, len(scaling)):
         scaling[n] = min(scaling[n], scaling[n - 1])
@@ -84,11 +100,14 @@ def _launch(duration, blocks: int, blocks_per_sm: int, moved: float, flops: floa
     compute = min(1.0, flops / half_us / (SM_FLOPS * 132))
     return Launch(
         GAP_US,
-        blocks,
-        blocks_per_sm,
+        shape.blocks,
+        shape.blocks_per_sm,
         scaling,
         (0.1 + 0.3 * compute, 0.2 + 0.8 * memory, 0.2 + 0.4 * memory),
         (compute, memory, min(1.0, 0.5 * memory + moved / L2_SIZE * 0.5)),
+        (shape.threads, 1, 1),
+        shape.registers,
+        shape.shared_bytes,
     )
 
 
@@ -103,12 +122,14 @@ class _Net:
     def count(self) -> int:
         return self.batch * self.size**2 * self.channels
 
-    def conv(self, out: int, kernel: int, stride: int = 1, extra: int = 0) -> None:
-        for _ in range(extra):
-            self.launches.append(moving(self.count, 2))
-        self.size //= stride
+    def conv(self, out: int, kernel: int, stride: int = 1, transforms: int = 0) -> None:
+        """A product, and the changes of layout of its input, output and weights."""
         depth = self.channels * kernel**2
+        before = self.count
+        self.size //= stride
         self.channels = out
+        changed = (before, self.count, float(depth * out))[:transforms]
+        self.launches += [moving(count, 2) for count in changed]
         self.launches.append(product(self.batch * self.size**2, out, depth))
 
     def depthwise(self, stride: int) -> None:
@@ -130,32 +151,32 @@ def vgg16(batch: int) -> list[Launch]:
     net = _Net(batch)
     for channels, convs in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
         for _ in range(convs):
-            net.conv(channels, 3, extra=1)
+            net.conv(channels, 3, transforms=3)
             net.pointwise(2, 2)
         net.pool()
     for into, out in ((25088, 4096), (4096, 4096), (4096, 1000)):
         net.dense(out, into)
-        net.launches.append(moving(batch * out, 2))
+        net.launches += [moving(batch * out, 2), moving(batch * out, 2)]
     return net.launches
 
 
 def _resnet(batch: int, blocks: Sequence[int]) -> list[Launch]:
     net = _Net(batch)
-    net.conv(64, 7, 2, extra=1)
+    net.conv(64, 7, 2, transforms=1)
     net.pointwise(2, 2)
     net.pool()
     for stage, count in enumerate(blocks):
         width = 64 << stage
         for block in range(count):
             stride = 2 if block == 0 and stage else 1
-            net.conv(width, 1)
+            net.conv(width, 1, transforms=1)
             net.pointwise(2, 2)
-            net.conv(width, 3, stride, extra=1 if block == 0 else 0)
+            net.conv(width, 3, stride, transforms=1)
             net.pointwise(2, 2)
-            net.conv(4 * width, 1)
+            net.conv(4 * width, 1, transforms=1)
             net.pointwise(2)
             if block == 0:
-                net.conv(4 * width, 1)
+                net.conv(4 * width, 1, transforms=1)
                 net.pointwise(2)
             net.pointwise(3, 2)
     net.dense(1000, 2048)
@@ -196,9 +217,9 @@ def _densenet(batch: int) -> list[Launch]:
         for _ in range(layers):
             net.channels = channels
             net.pointwise(2, 2, 2)  # concatenation, normalisation, activation
-            net.conv(128, 1)
+            net.conv(128, 1, transforms=1)
             net.pointwise(2, 2)
-            net.conv(32, 3)
+            net.conv(32, 3, transforms=1)
             channels += 32
         if stage < 3:
             net.channels = channels
@@ -250,8 +271,7 @@ def trace(model: str, batch: int, latency_us: Mapping[int, float]) -> list[Launc
         factors[UNIT_SMS[at]] = (whole_us - gaps) / modelled
     for launch in launches:
         scaled = [
-            us * _between(factors, sms)
-            for us, sms in zip(launch.scaling_us, UNIT_SMS, strict=True)
+            us * _between(factors, sms) for us, sms in zip(launch.scaling_us, UNIT_SMS, strict=True)
         ]
         for n in range(len(scaled) - 2, -1, -1):
             scaled[n] = max(scaled[n], scaled[n + 1])

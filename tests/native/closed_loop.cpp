@@ -1,9 +1,9 @@
 // Runs requests of several tenants in a closed loop over the device model;
 // benchmarks/calibrate_model.py drives it. The input, words on stdin:
 //
-//   settings STAGGER OVERLAP COMPUTE MEMORY L2
+//   settings STAGGER DRAIN OVERLAP COMPUTE MEMORY L2
 //   trace NAME KERNELS, then for each: GAP_US BLOCKS BLOCKS_PER_SM 16×DURATION_US
-//                                      3×SENSITIVITY 3×PRESSURE
+//                                      3×SENSITIVITY 3×PRESSURE 4×FOOTPRINT
 //   run REQUESTS TENANTS, then for each: TRACE LO HI PRIORITY
 //
 // For each run a line on stdout: the mean latency of each tenant in µs, once all have completed
@@ -85,6 +85,7 @@ Kernel read_kernel() {
   for (std::uint32_t n = 0; n < kUnits; ++n) std::cin >> kernel.duration_us[n];
   for (auto& value : kernel.sensitivity) std::cin >> value;
   for (auto& value : kernel.pressure) std::cin >> value;
+  for (auto& value : kernel.footprint) std::cin >> value;
   return kernel;
 }
 
@@ -96,7 +97,7 @@ int main() {
   std::map<std::string, std::vector<Kernel>> traces;
   for (std::string word; std::cin >> word;) {
     if (word == "settings") {
-      std::cin >> settings.stagger >> settings.overlap;
+      std::cin >> settings.stagger >> settings.drain >> settings.overlap;
       for (auto& weight : settings.interference) std::cin >> weight;
     } else if (word == "trace") {
       std::string name;
