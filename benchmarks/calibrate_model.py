@@ -1,9 +1,9 @@
 """Calibrate the device model against measured pairs of models, and say how far off it is.
 
-`benchmarks/results/h200/pairs.json` has pairs of models in a closed loop under MPS: free, with one of them at high
-priority, on disjoint partitions, and both. Half of the cells are for calibration, the other half is held out.
-With `--profiles DIR` the kernels are those of DIR/MODEL-bsBATCH.fico, where there is such a file;
-the others are synthetic (synthetic_traces.py).
+`benchmarks/results/h200/pairs.json` has pairs of models in a closed loop under MPS: free, with one
+of them at high priority, on disjoint partitions, and both. Half of the cells are for calibration,
+the other half is held out. With `--profiles DIR` the kernels are those of DIR/MODEL-bsBATCH.fico,
+where there is such a file; the others are synthetic (synthetic_traces.py).
 
     python benchmarks/calibrate_model.py [--fit] [--profiles DIR] [--out FILE]
 """

@@ -54,6 +54,7 @@ Demand demand_of(const KernelShape& shape, const SmSet& sms, int priority, SmDur
   demand.blocks_per_sm = std::max(1U, shape.blocks_per_sm);
   demand.sensitivity = shape.sensitivity;
   demand.pressure = shape.pressure;
+  demand.footprint = footprint_of(shape.footprint);
   for (unsigned sm = 0; sm < kSmCount; ++sm) demand.cells.set(sm, sms.contains(sm));
   demand.priority = priority;
   return demand;

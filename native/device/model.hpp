@@ -17,6 +17,7 @@
 #include <bitset>
 #include <cstdint>
 #include <deque>
+#include <span>
 #include <vector>
 
 #include "device/curve.hpp"
@@ -31,6 +32,9 @@ using Cells = std::bitset<kMaxCells>;
 /// Threads, registers, shared memory and places for blocks: parts of one SM, or SMs' worth.
 using Footprint = std::array<double, profile::kSmResources>;
 constexpr Footprint kWholeSm{1, 1, 1, 1};
+
+/// From the parts that a profile has; all 0 stands for the whole SM.
+Footprint footprint_of(std::span<const float, profile::kSmResources> parts);
 
 /// What a kernel asks of the device.
 struct Demand {
@@ -81,6 +85,7 @@ class Model {
   struct Segment {
     Cells cells;
     double sms = 0;
+    double held = 0;          // SMs' worth of room, of all kernels
     Footprint taken{};        // SMs' worth of each resource
     std::uint32_t owner = 0;  // the kernel that what comes free here goes to
     bool owned = false;
@@ -121,7 +126,8 @@ class Model {
   void settle(double now_us);
   bool take_free(Running& kernel, double now_us);
   void take(Running& kernel, std::size_t s, double room);
-  double free_room(const Running& kernel, std::size_t s, const Footprint& given) const;
+  double free_room(const Running& kernel, std::size_t s, const Footprint& given,
+                   double given_room) const;
   void dispatch(Running& kernel, double now_us);
   void claim(double now_us);
   double claimable_room(std::size_t place) const;

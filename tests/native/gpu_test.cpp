@@ -3,6 +3,7 @@
 #include <random>
 
 #include "gpu_world.hpp"
+#include "profile/footprint.hpp"
 
 using namespace fico::check;
 
@@ -137,6 +138,27 @@ TEST(kernels_on_the_same_sms_share_the_issue_rate) {
   }
   CHECK(near(ends_of({{0, kernel}, {0, kernel}}, Settings{.overlap = 0})[1], 20, 1e-6));
   CHECK(near(ends_of({{0, kernel}, {0, kernel}}, Settings{.overlap = 1})[1], 10, 1e-6));
+}
+
+TEST(blocks_run_beside_others_while_the_resources_of_the_sm_last) {
+  // One block of 512 threads with 96 registers an SM, held to that by its shared memory.
+  Kernel wide = wave_kernel(1320, 1, 10);
+  Kernel small = wave_kernel(132, 16, 5);
+  const auto needs = [](Kernel& kernel, const fico::profile::BlockNeeds& block) {
+    const auto parts = fico::profile::footprint_of(block, kernel.blocks_per_sm);
+    std::ranges::copy(parts, kernel.footprint);
+  };
+  needs(wide, {512, 96, 150'000});
+  needs(small, {128, 32, 0});
+  const auto end_beside = [&] { return ends_of({{0, wide}, {12, small}})[1]; };
+  CHECK(end_beside() < 50);  // at once, on SMs that it shares
+  needs(small, {128, 32, 20'000});
+  small.blocks_per_sm = 8;
+  CHECK(end_beside() < 50);
+  needs(small, {128, 200, 0});  // more registers than are left, with eight blocks an SM
+  small.blocks_per_sm = 1;
+  needs(small, {128, 200, 100'000});
+  CHECK(end_beside() > 90);
 }
 
 TEST(a_neighbour_slows_down_by_sensitivity_and_pressure) {
