@@ -39,9 +39,9 @@ class Settings:
     """Those of native/device/settings.hpp; the values are the ones that are built in."""
 
     stagger: float = 0.5
-    drain: float = 0.25
-    overlap: float = 0.3
-    shared_gap_us: float = 0.35
+    drain: float = 0.5
+    overlap: float = 0.0
+    shared_gap_us: float = 0.5
     compute: float = 1.0
     memory: float = 1.0
     l2: float = 1.0
@@ -49,7 +49,7 @@ class Settings:
 
 TRIED = {
     "stagger": (0.0, 0.25, 0.5, 0.75, 1.0),
-    "drain": (0.0, 0.15, 0.3, 0.5),
+    "drain": (0.0, 0.15, 0.3, 0.5, 0.7),
     "overlap": (0.0, 0.15, 0.3, 0.5),
     "shared_gap_us": (0.2, 0.35, 0.5, 0.7),
     "compute": (0.0, 0.3, 0.6, 1.0, 1.5),

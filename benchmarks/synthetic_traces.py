@@ -105,7 +105,7 @@ def _launch(duration: Callable[[int], float], shape: Shape, moved: float, flops:
         shape.blocks,
         shape.blocks_per_sm,
         scaling,
-        (0.1 + 0.3 * compute, 0.2 + 0.8 * memory, 0.2 + 0.4 * memory),
+        (0.0, 0.16 + 0.64 * memory, 0.0),
         (compute, memory, min(1.0, 0.5 * memory + moved / L2_SIZE * 0.5)),
         (shape.threads, 1, 1),
         shape.registers,

@@ -1,11 +1,10 @@
 #include "device/gpu.hpp"
 
 #include <algorithm>
-#include <utility>
 
 namespace fico::device {
 
-Gpu::Gpu(std::vector<std::uint32_t> sms_per_unit, const Settings& settings)
+Gpu::Gpu(const std::vector<std::uint32_t>& sms_per_unit, const Settings& settings)
     : model_(sms_per_unit, settings) {
   float sms = 0;
   for (auto unit_sms : sms_per_unit) sms_.push_back(sms += static_cast<float>(unit_sms));

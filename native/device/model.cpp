@@ -229,7 +229,8 @@ bool Model::take_free(Running& kernel, double now_us) {
 // not fill is free.
 void Model::dispatch(Running& kernel, double now_us) {
   const double full = kernel.loads / kernel.most - (kernel.waves - 1);
-  const double kept = kernel.waves > 1 ? full * (1 - settings_.drain) : full;
+  const bool drains = kernel.waves > 1 && !kernel.demand.even;
+  const double kept = drains ? full * (1 - settings_.drain) : full;
   if (kept < 1 - kRounding) release(kernel, 1 - kept);
   kernel.left = 1 / kernel.waves;
   kernel.since_us = now_us;

@@ -50,6 +50,8 @@ struct Demand {
   std::array<float, profile::kResources> pressure{};
   /// Parts of an SM that `blocks_per_sm` blocks take, each above 0.
   Footprint footprint = kWholeSm;
+  /// Its blocks take equally long, so that a wave ends at once: there is no drain.
+  bool even = false;
   Cells cells;
   /// Lower goes first.
   int priority = 0;

@@ -43,7 +43,7 @@ constexpr int kScenarios = 2000;
 }  // namespace
 
 TEST(alone_a_kernel_takes_what_was_measured) {
-  std::mt19937 random(1);
+  std::mt19937 random(1);  // NOLINT(bugprone-random-generator-seed)
   for (int i = 0; i < kScenarios; ++i) {
     Launch launch{double(random() % 1000), random_kernel(random), random_units(random)};
     for (auto& us : launch.kernel.duration_us) us *= 0.7F;
@@ -172,7 +172,7 @@ TEST(a_neighbour_slows_down_by_sensitivity_and_pressure) {
 }
 
 TEST(the_same_launches_end_at_the_same_times) {
-  std::mt19937 random(2);
+  std::mt19937 random(2);  // NOLINT(bugprone-random-generator-seed)
   for (int i = 0; i < kScenarios; ++i) {
     const auto launches = random_launches(random);
     CHECK(ends_of(launches) == ends_of(launches));
@@ -180,7 +180,7 @@ TEST(the_same_launches_end_at_the_same_times) {
 }
 
 TEST(all_kernels_end_and_none_before_its_time) {
-  std::mt19937 random(3);
+  std::mt19937 random(3);  // NOLINT(bugprone-random-generator-seed)
   for (int i = 0; i < kScenarios; ++i) {
     const auto launches = random_launches(random);
     const auto ends = ends_of(launches);
@@ -192,7 +192,7 @@ TEST(all_kernels_end_and_none_before_its_time) {
 }
 
 TEST(room_is_never_given_twice_and_never_lies_idle) {
-  std::mt19937 random(4);
+  std::mt19937 random(4);  // NOLINT(bugprone-random-generator-seed)
   for (int i = 0; i < kScenarios; ++i) {
     const auto launches = random_launches(random);
     ends_of(launches, {}, [&](const Gpu& gpu, const auto& launch_of, const auto& ends) {
@@ -217,7 +217,7 @@ TEST(room_is_never_given_twice_and_never_lies_idle) {
 }
 
 TEST(higher_priority_is_never_later) {
-  std::mt19937 random(5);
+  std::mt19937 random(5);  // NOLINT(bugprone-random-generator-seed)
   for (int i = 0; i < kScenarios; ++i) {
     auto launches = random_launches(random);
     for (auto& launch : launches) {
@@ -233,7 +233,7 @@ TEST(higher_priority_is_never_later) {
 }
 
 TEST(more_units_never_slow_a_kernel_alone) {
-  std::mt19937 random(6);
+  std::mt19937 random(6);  // NOLINT(bugprone-random-generator-seed)
   for (int i = 0; i < kScenarios; ++i) {
     const auto kernel = random_kernel(random);
     double before = HUGE_VAL;
