@@ -1,5 +1,7 @@
 // The device model: kernels alone take what was measured, room is handed over as documented, and
 // properties that hold whatever runs.
+#include <cstdlib>
+#include <new>
 #include <random>
 
 #include "gpu_world.hpp"
@@ -40,7 +42,19 @@ std::vector<Launch> random_launches(std::mt19937& random) {
 
 constexpr int kScenarios = 2000;
 
+std::size_t allocations = 0;
+
 }  // namespace
+
+// Counts what the tests allocate.
+void* operator new(std::size_t bytes) {
+  ++allocations;
+  void* found = std::malloc(bytes);
+  if (!found) throw std::bad_alloc();
+  return found;
+}
+void operator delete(void* found) noexcept { std::free(found); }
+void operator delete(void* found, std::size_t) noexcept { std::free(found); }
 
 TEST(alone_a_kernel_takes_what_was_measured) {
   std::mt19937 random(1);  // NOLINT(bugprone-random-generator-seed)
@@ -169,6 +183,27 @@ TEST(a_neighbour_slows_down_by_sensitivity_and_pressure) {
   CHECK(near(ends_of({{0, loud, {0, 8}}, {0, touchy, {8, 16}}})[1], 13, 1e-6));
   loud.pressure[1] = 5;  // nobody uses more than all of it
   CHECK(near(ends_of({{0, loud, {0, 8}}, {0, touchy, {8, 16}}})[1], 16, 1e-6));
+}
+
+TEST(nothing_is_allocated_once_as_many_have_run) {
+  std::mt19937 random(7);  // NOLINT(bugprone-random-generator-seed)
+  std::vector<Kernel> kernels;
+  for (int i = 0; i < 50; ++i) kernels.push_back(random_kernel(random));
+  Gpu gpu(h200_units());
+  std::vector<Completion> ended;
+  ended.reserve(100);
+  double now = 0;
+  const auto run_round = [&] {
+    for (std::uint32_t i = 0; i < 8; ++i) {
+      gpu.start(now, kernels[random() % kernels.size()], {i, kUnits}, 0, i);
+    }
+    while (gpu.next_us() < HUGE_VAL) gpu.advance(now = gpu.next_us(), ended);
+    ended.clear();
+  };
+  run_round();
+  const auto before = allocations;
+  for (int i = 0; i < 100; ++i) run_round();
+  CHECK_EQ(allocations, before);
 }
 
 TEST(the_same_launches_end_at_the_same_times) {
