@@ -188,6 +188,7 @@ TEST(a_neighbour_slows_down_by_sensitivity_and_pressure) {
 TEST(nothing_is_allocated_once_as_many_have_run) {
   std::mt19937 random(7);  // NOLINT(bugprone-random-generator-seed)
   std::vector<Kernel> kernels;
+  kernels.reserve(50);
   for (int i = 0; i < 50; ++i) kernels.push_back(random_kernel(random));
   Gpu gpu(h200_units());
   std::vector<Completion> ended;
