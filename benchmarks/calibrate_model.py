@@ -133,15 +133,21 @@ def trace_lines(model: str, batch: int, data: dict[str, Any], profiles: Path | N
             if row["model"] == model and row["batch"] == batch
         }
         launches = synthetic_traces.trace(model, batch, latency_us)
-    lines = [f"trace {model}-{batch} {len(launches)}"]
+    lines = []
+    before_us = 0.0
     for launch in launches:
+        if getattr(launch, "kind", "kernel") != "kernel":
+            # The model does not know copies: the next kernel comes later by what they take.
+            before_us += launch.gap_us + launch.duration_us
+            continue
         grid = getattr(launch, "grid", None)
         blocks = math.prod(grid) if grid else launch.blocks
-        numbers = [launch.gap_us, max(1, blocks), max(1, launch.blocks_per_sm)]
+        numbers = [launch.gap_us + before_us, max(1, blocks), max(1, launch.blocks_per_sm)]
         numbers += [*launch.scaling_us, *launch.sensitivity, *launch.pressure]
         numbers += footprint(launch)
+        before_us = 0.0
         lines.append(" ".join(f"{number:.7g}" for number in numbers))
-    return "\n".join(lines)
+    return "\n".join([f"trace {model}-{batch} {len(lines)}", *lines])
 
 
 def build_loop() -> Path:
