@@ -135,6 +135,7 @@ def trace_lines(model: str, batch: int, data: dict[str, Any], profiles: Path | N
         launches = synthetic_traces.trace(model, batch, latency_us)
     lines = []
     before_us = 0.0
+    launch: Any
     for launch in launches:
         if getattr(launch, "kind", "kernel") != "kernel":
             # The model does not know copies: the next kernel comes later by what they take.
