@@ -4,7 +4,8 @@
 //
 //   fico-emulated-module
 //   kernel NAME op=OP [blocks_per_sm=N] [us_per_block=X] [saturates_sms=N] [params=SIZE,SIZE,...]
-//       [registers=N] [shared=BYTES]
+//               [curve=US,US,...] [pressure=C,M,L] [sensitivity=C,M,L]
+//               [registers=N] [shared=BYTES]
 //   global NAME bytes=N
 #pragma once
 
@@ -16,7 +17,8 @@
 #include <string_view>
 #include <vector>
 
-#include "device/fluid_model.hpp"
+#include "device/kernel_shape.hpp"
+#include "profile/footprint.hpp"
 
 namespace fico::emulator {
 
@@ -25,17 +27,29 @@ enum class KernelOp : std::uint8_t { kSpin, kFill, kAxpy, kMix, kMix2, kFault };
 struct KernelImage {
   std::string name;
   KernelOp op = KernelOp::kSpin;
-  std::uint32_t blocks_per_sm = 1;
-  double us_per_block = 1;
-  std::uint32_t saturates_sms = 0;
-  std::uint32_t registers = 32;    // of a thread; told to who asks, they change nothing
-  std::uint32_t shared_bytes = 0;  // static shared memory of a block; likewise
+  /// What its duration depends on, but for the number of blocks.
+  device::KernelShape timing{.us_per_block = 1};
+  /// Of a thread; 0 is not given.
+  std::uint32_t registers = 0;
+  /// Static shared memory of a block.
+  std::uint32_t shared_bytes = 0;
   std::vector<std::size_t> param_sizes;
   std::vector<std::size_t> param_offsets;
   std::size_t params_bytes = 0;
 
-  device::KernelShape shape(double blocks) const {
-    return {blocks, us_per_block, blocks_per_sm, saturates_sms};
+  /// As CUDA tells them to who asks.
+  std::uint32_t reported_registers() const { return registers ? registers : 32; }
+
+  /// What one launch asks of the device. Where the registers are not given, its blocks leave no
+  /// room for others on their SMs.
+  device::KernelShape shape(double blocks, unsigned block_threads, unsigned dynamic_bytes) const {
+    auto whole = timing;
+    whole.blocks = blocks;
+    if (registers) {
+      whole.footprint = profile::footprint_of(
+          {block_threads, registers, shared_bytes + dynamic_bytes}, timing.blocks_per_sm);
+    }
+    return whole;
   }
 };
 

@@ -49,7 +49,7 @@ void describe(Runtime& rt, const Kernel& kernel, TraceRecord& record) {
   }
   const auto* cooperative = find_attribute(kernel, CU_LAUNCH_ATTRIBUTE_COOPERATIVE);
   record.is_cooperative = cooperative && cooperative->value.cooperative;
-  record.registers = kernel.image->registers;
+  record.registers = kernel.image->reported_registers();
   record.static_shared_bytes = kernel.image->shared_bytes;
   record.dynamic_shared_bytes = kernel.shared_bytes;
 }
