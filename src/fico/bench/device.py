@@ -1,0 +1,75 @@
+"""What can run a cell: the simulator today, real processes on an emulated or a real GPU as well.
+
+Everything else of `fico.bench` is the same for all devices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fico.bench.arrivals import Times
+from fico.bench.cell import Model
+from fico.bench.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One tenant of a run and its requests."""
+
+    model: Model
+    quota_pct: float
+    arrivals_us: Times | None
+    """When requests come; None in closed loop, where one is issued when the last has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run: tenants that share the GPU under a policy.
+
+    Requests come within [0, window_us). The run goes on until those of open loops have ended;
+    those of closed loops that are under way at the end are left out.
+    """
+
+    tenants: tuple[Load, ...]
+    policy: Policy
+    window_us: float
+    seed: int
+    """Of when the tenants in closed loop begin: not all at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What became of one tenant's requests, in the order in which they came."""
+
+    arrival_us: Times
+    """In closed loop, when the request was issued."""
+    end_us: Times
+    sm_us: float | None
+    """Time its kernels had SMs, times their number; None where the device can't tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run gave: one entry a tenant, in order."""
+
+    tenants: tuple[Served, ...]
+    problems: tuple[str, ...] = field(default=())
+    """Why the run does not count, such as clocks that fell; one line each."""
+
+
+class Device(Protocol):
+    """Runs jobs. It is sent to worker processes, so it can be pickled."""
+
+    name: str
+    """sim, emulated or cuda."""
+    gpu: str
+    """The GPU's name, for people."""
+    most_workers: int
+    """How many jobs may run at once, each in a process of its own."""
+
+    def alone_us(self, model: Model) -> float:
+        """About how long a request takes alone; it sizes windows. FicoError without a profile."""
+
+    def run(self, job: Job) -> Outcome:
+        """Run a job to its end. FicoError if it cannot."""
