@@ -34,6 +34,19 @@ class Gpu {
   double next_us() const;
   // Goes on to `now_us`, which is at most next_us(), and appends what has ended by then.
   void advance(double now_us, std::vector<Completion>& ended);
+
+ private:
+  struct Running {
+    const profile::Kernel* kernel = nullptr;
+    Units units{};
+    int priority = 0;
+    double left = 0;
+    double rate = 0;
+  };
+  void share();
+  std::vector<std::uint32_t> sms_;
+  std::vector<Running> running_;
+  double now_us_ = 0;
 };
 
 }  // namespace fico::device
