@@ -1,4 +1,4 @@
-"""The native part: the arena of a session, the scheduler in virtual time, and where the libraries lie."""
+"""The native part: the arena of a session, the scheduler in virtual time, where libraries lie."""
 
 from typing import Any, Literal, Protocol, TypedDict
 
