@@ -1,0 +1,24 @@
+// What the device model takes from measurements and not from the profile of a kernel.
+#pragma once
+
+#include <array>
+
+#include "profile/kernel.hpp"
+
+namespace fico::device {
+
+/// docs/device-model.md says what each does in the equations and how it was calibrated;
+/// benchmarks/calibrate_model.py does it again.
+struct Settings {
+  /// How far the blocks of a kernel of several waves are out of step, 0 to 1. At 0 its room comes
+  /// free all at once at the end of a wave, at 1 evenly over the time.
+  double stagger = 0.5;
+  /// Kernels whose blocks lie on the same SMs: the part of the SM's issue rate that they do not
+  /// take from each other, 0 to 1. At 0 each has what its share of the room is, at 1 each runs as
+  /// alone.
+  double overlap = 0.3;
+  /// Weight of sensitivity × pressure, for each resource.
+  std::array<double, profile::kResources> interference{1, 1, 1};
+};
+
+}  // namespace fico::device

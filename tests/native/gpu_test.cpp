@@ -1,0 +1,226 @@
+// The device model: kernels alone take what was measured, room is handed over as documented, and
+// properties that hold whatever runs.
+#include <random>
+
+#include "gpu_world.hpp"
+
+using namespace fico::check;
+
+namespace {
+
+// Anything from a few blocks to hundreds of waves.
+Kernel random_kernel(std::mt19937& random) {
+  const auto draw = [&](double lo, double hi) {
+    return lo * std::pow(hi / lo, double(random()) / 0x1p32);
+  };
+  Kernel kernel = wave_kernel(static_cast<std::uint32_t>(draw(1, 20000)),
+                              static_cast<std::uint32_t>(draw(1, 17)), draw(1, 50));
+  for (std::size_t r = 0; r < fico::profile::kResources; ++r) {
+    kernel.sensitivity[r] = static_cast<float>(random() % 100) / 100;
+    kernel.pressure[r] = static_cast<float>(random() % 100) / 100;
+  }
+  return kernel;
+}
+
+Units random_units(std::mt19937& random) {
+  if (random() % 2) return kAll;
+  const auto lo = static_cast<std::uint32_t>(random() % kUnits);
+  return {lo, lo + 1 + static_cast<std::uint32_t>(random() % (kUnits - lo))};
+}
+
+std::vector<Launch> random_launches(std::mt19937& random) {
+  std::vector<Launch> launches(2 + random() % 8);
+  for (auto& launch : launches) {
+    launch = {double(random() % 100), random_kernel(random), random_units(random),
+              -static_cast<int>(random() % 3)};
+  }
+  return launches;
+}
+
+constexpr int kScenarios = 2000;
+
+}  // namespace
+
+TEST(alone_a_kernel_takes_what_was_measured) {
+  std::mt19937 random(1);
+  for (int i = 0; i < kScenarios; ++i) {
+    Launch launch{double(random() % 1000), random_kernel(random), random_units(random)};
+    for (auto& us : launch.kernel.duration_us) us *= 0.7F;
+    const auto units = launch.units.hi - launch.units.lo;
+    CHECK(near(ends_of({launch})[0] - launch.at_us, launch.kernel.duration_us[units - 1]));
+  }
+}
+
+TEST(a_chain_alone_takes_the_sum) {
+  Gpu gpu(h200_units());
+  std::vector<Completion> ended;
+  const auto kernel = wave_kernel(1000, 2, 10);
+  double now = 5;
+  for (int i = 0; i < 10; ++i) {
+    gpu.start(now, kernel, kAll, 0, 0);
+    while (ended.empty()) gpu.advance(gpu.next_us(), ended);
+    now = ended[0].time_us;
+    ended.clear();
+  }
+  CHECK(near(now, 5 + 10 * kernel.duration_us[kUnits - 1]));
+}
+
+TEST(kernels_that_fit_beside_each_other_do_not_wait) {
+  const auto half = wave_kernel(66, 1, 10);
+  const auto ends = ends_of({{0, half}, {1, half}, {0, half, kAll, -5}});
+  CHECK(near(ends[2], 10));
+  CHECK(near(ends[0], 10));
+  CHECK(near(ends[1], 20));  // no room before the others end
+}
+
+TEST(equal_priority_waits_until_all_blocks_of_the_older_have_started) {
+  // Ten waves of 10 µs; the newcomer gets room when the last of them has started and ended.
+  const auto ends = ends_of({{0, wave_kernel(1320, 1, 10)}, {1, wave_kernel(132, 1, 10)}});
+  CHECK(near(ends[0], 100));
+  CHECK(near(ends[1], 110));
+}
+
+TEST(a_partial_last_wave_leaves_room) {
+  // One and a half waves: from 10 µs on, half of the SMs are free.
+  const auto ends = ends_of({{0, wave_kernel(198, 1, 10)}, {1, wave_kernel(66, 1, 10)}});
+  CHECK(near(ends[0], 20));
+  CHECK(near(ends[1], 20));
+}
+
+TEST(high_priority_gets_room_as_resident_blocks_end) {
+  const auto wide = wave_kernel(1320, 1, 10);
+  const auto small = wave_kernel(33, 1, 4);
+  for (double stagger : {0.0, 0.5, 1.0}) {
+    const auto ends = ends_of({{0, wide}, {50, small, kAll, -5}}, Settings{.stagger = stagger});
+    // In step half a block on average; out of step a quarter of the blocks must end.
+    CHECK(near(ends[1], 50 + 10 * ((1 - stagger) / 2 + stagger / 4) + 4));
+    // The wide kernel is out of a quarter of the SMs for 4 µs.
+    CHECK(ends[0] >= 101 - 1e-9);
+    CHECK(ends[0] <= 104 + 1e-9);
+  }
+}
+
+TEST(high_priority_waits_for_a_kernel_whose_blocks_all_run) {
+  const auto ends = ends_of({{0, wave_kernel(132, 1, 100)}, {1, wave_kernel(10, 1, 5), kAll, -5}});
+  CHECK(near(ends[0], 100));
+  CHECK(near(ends[1], 105));
+}
+
+TEST(a_wide_kernel_of_high_priority_takes_all) {
+  const auto wide = wave_kernel(1320, 1, 10);
+  const auto ends = ends_of({{0, wide}, {0, wide}, {5, wide, kAll, -1}});
+  CHECK(ends[2] < ends[0]);
+  CHECK(ends[0] < ends[1]);
+  CHECK(near(ends[1], 300, 0.05));
+}
+
+TEST(partitions_do_not_wait_for_each_other) {
+  const auto wide = wave_kernel(1320, 1, 10);
+  const auto ends = ends_of({{0, wide, {0, 8}}, {0, wide, {8, 16}}});
+  CHECK(near(ends[0], wide.duration_us[7]));
+  CHECK(near(ends[1], wide.duration_us[7]));
+}
+
+TEST(a_kernel_on_all_units_also_uses_a_partition) {
+  // 64 SMs are taken by a partition for 100 µs; the other kernel has 68 until then.
+  const auto ends =
+      ends_of({{0, wave_kernel(64, 1, 100), {0, 8}}, {0, wave_kernel(680, 1, 10), kAll}});
+  CHECK(near(ends[0], 100));
+  CHECK(near(ends[1], 100, 0.07));  // ten waves of 68
+}
+
+TEST(kernels_on_the_same_sms_share_the_issue_rate) {
+  // Each fills every SM to half. Alone its blocks need an SM for 10 µs, two of them for 20.
+  Kernel kernel = wave_kernel(132, 2, 10);
+  for (std::uint32_t n = 1; n <= kUnits; ++n) {
+    kernel.duration_us[n - 1] = 10.0F * 132 / static_cast<float>(sms_of({0, n}));
+  }
+  CHECK(near(ends_of({{0, kernel}, {0, kernel}}, Settings{.overlap = 0})[1], 20, 1e-6));
+  CHECK(near(ends_of({{0, kernel}, {0, kernel}}, Settings{.overlap = 1})[1], 10, 1e-6));
+}
+
+TEST(a_neighbour_slows_down_by_sensitivity_and_pressure) {
+  Kernel loud = wave_kernel(64, 1, 1000);
+  loud.pressure[1] = 0.5F;
+  Kernel touchy = wave_kernel(64, 1, 10);
+  touchy.sensitivity[1] = 0.6F;
+  CHECK(near(ends_of({{0, loud, {0, 8}}, {0, touchy, {8, 16}}})[1], 13, 1e-6));
+  loud.pressure[1] = 5;  // nobody uses more than all of it
+  CHECK(near(ends_of({{0, loud, {0, 8}}, {0, touchy, {8, 16}}})[1], 16, 1e-6));
+}
+
+TEST(the_same_launches_end_at_the_same_times) {
+  std::mt19937 random(2);
+  for (int i = 0; i < kScenarios; ++i) {
+    const auto launches = random_launches(random);
+    CHECK(ends_of(launches) == ends_of(launches));
+  }
+}
+
+TEST(all_kernels_end_and_none_before_its_time) {
+  std::mt19937 random(3);
+  for (int i = 0; i < kScenarios; ++i) {
+    const auto launches = random_launches(random);
+    const auto ends = ends_of(launches);
+    for (std::size_t k = 0; k < launches.size(); ++k) {
+      const auto& [at_us, kernel, units, priority] = launches[k];
+      CHECK(ends[k] - at_us >= kernel.duration_us[units.hi - units.lo - 1] * (1 - 1e-9));
+    }
+  }
+}
+
+TEST(room_is_never_given_twice_and_never_lies_idle) {
+  std::mt19937 random(4);
+  for (int i = 0; i < kScenarios; ++i) {
+    const auto launches = random_launches(random);
+    ends_of(launches, {}, [&](const Gpu& gpu, const auto& launch_of, const auto& ends) {
+      double held = 0;
+      std::vector<std::size_t> running;
+      for (std::uint32_t id = 0; id < launch_of.size(); ++id) {
+        const auto k = launch_of[id];
+        if (gpu.runs(id) && ends[k] < 0) {
+          held += gpu.held_sms(id);
+          running.push_back(k);
+        }
+      }
+      CHECK(held <= 132 + 1e-6);
+      // All that run on all units: either the device is full or each has its most.
+      for (std::uint32_t id = 0; id < launch_of.size(); ++id) {
+        const auto& [at_us, kernel, units, priority] = launches[launch_of[id]];
+        if (!gpu.runs(id) || units.hi - units.lo != kUnits || held > 132 - 1e-6) continue;
+        CHECK(gpu.held_sms(id) > 0);
+      }
+    });
+  }
+}
+
+TEST(higher_priority_is_never_later) {
+  std::mt19937 random(5);
+  for (int i = 0; i < kScenarios; ++i) {
+    auto launches = random_launches(random);
+    for (auto& launch : launches) {
+      // Where partitions differ, so may the neighbours on the SMs that the blocks come to lie on.
+      launch.units = kAll;
+    }
+    // Two equal kernels that come together, the one of higher priority first.
+    launches[1] = launches[0];
+    launches[1].priority = launches[0].priority + 1;
+    const auto ends = ends_of(launches);
+    CHECK(ends[0] <= ends[1] + 1e-6);
+  }
+}
+
+TEST(more_units_never_slow_a_kernel_alone) {
+  std::mt19937 random(6);
+  for (int i = 0; i < kScenarios; ++i) {
+    const auto kernel = random_kernel(random);
+    double before = HUGE_VAL;
+    for (std::uint32_t n = 1; n <= kUnits; ++n) {
+      const double end = ends_of({{0, kernel, {0, n}}})[0];
+      CHECK(end <= before * (1 + 1e-9));
+      before = end;
+    }
+  }
+}
+
+int main(int argc, char** argv) { return run_all(argc, argv); }
