@@ -112,7 +112,9 @@ def _launch(
     units = len(SMS_PER_UNIT)
     # From this many units on the kernel does not become faster.
     enough = rng.uniform(0.8, 1.6) * units if rng.random() < parallel else rng.uniform(0.5, 4)
-    scaling_us = [duration_us * max(1.0, enough / n) / max(1.0, enough / units) for n in range(1, 17)]
+    scaling_us = [
+        duration_us * max(1.0, enough / n) / max(1.0, enough / units) for n in range(1, 17)
+    ]
     right = next(n for n, t in enumerate(scaling_us, 1) if t <= (1 + EPSILON) * duration_us)
     gain = scaling_us[units // 2 - 1] / duration_us - 1
     kernel_class = KernelClass.NEUTRAL

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fico.bench.cell import Model
+from fico.bench.cell import parse_model
 from fico.bench.device import Job, Outcome, Served
+from fico.bench.policy import Policy
 from fico.runtime.errors import UsageError
 
 ALONE_US = {
@@ -33,10 +34,14 @@ class SharingDevice:
     most_workers: int = 2
     alone: dict[str, float] = field(default_factory=lambda: dict(ALONE_US))
 
-    def alone_us(self, model: Model) -> float:
-        if model.name not in self.alone:
+    def alone_us(self, model: str) -> float:
+        known = parse_model(model)
+        if known.name not in self.alone:
             raise UsageError(f"there is no profile of {model}", "profile it")
-        return self.alone[model.name] * (0.5 + model.batch / 16)
+        return self.alone[known.name] * (0.5 + known.batch / 16)
+
+    def check(self, policy: Policy) -> None:
+        pass
 
     def run(self, job: Job) -> Outcome:
         count = len(job.tenants)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fico.bench.arrivals import Times
-from fico.bench.cell import Model
 from fico.bench.policy import Policy
 
 
@@ -17,7 +16,8 @@ from fico.bench.policy import Policy
 class Load:
     """One tenant of a run and its requests."""
 
-    model: Model
+    model: str
+    """The name of its profile, as `str(Model)` gives it; in a plan any name."""
     quota_pct: float
     arrivals_us: Times | None
     """When requests come; None in closed loop, where one is issued when the last has ended."""
@@ -61,15 +61,23 @@ class Outcome:
 class Device(Protocol):
     """Runs jobs. It is sent to worker processes, so it can be pickled."""
 
-    name: str
-    """sim, emulated or cuda."""
-    gpu: str
-    """The GPU's name, for people."""
-    most_workers: int
-    """How many jobs may run at once, each in a process of its own."""
+    @property
+    def name(self) -> str:
+        """sim, emulated or cuda."""
 
-    def alone_us(self, model: Model) -> float:
+    @property
+    def gpu(self) -> str:
+        """The GPU's name, for people."""
+
+    @property
+    def most_workers(self) -> int:
+        """How many jobs may run at once, each in a process of its own."""
+
+    def alone_us(self, model: str) -> float:
         """About how long a request takes alone; it sizes windows. FicoError without a profile."""
+
+    def check(self, policy: Policy) -> None:
+        """UsageError for a policy or a setting that the device does not have."""
 
     def run(self, job: Job) -> Outcome:
         """Run a job to its end. FicoError if it cannot."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fico.bench.device import Device
@@ -15,12 +15,12 @@ DEVICES = {
 }
 
 
-def open_device(name: str, profile_folders: Sequence[Path] = ()) -> Device:
-    """The device to run cells on. UsageError if there is none of the name, or not yet."""
+def open_device(name: str, models: Iterable[str], profile_folders: Sequence[Path] = ()) -> Device:
+    """The device to run cells of these models on. UsageError if there is none, or not yet."""
     from fico.bench.sim_device import SimDevice
 
     if name not in DEVICES:
         raise UsageError(f"there is no device {name!r}", f"choose from {', '.join(DEVICES)}")
     if name != "sim":
         raise UsageError(f"device {name} cannot run cells yet", "use --device sim")
-    return SimDevice(tuple(profile_folders))
+    return SimDevice.of(models, profile_folders)

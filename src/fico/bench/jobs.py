@@ -21,9 +21,9 @@ def capacity_job(cell: Cell, device: Device) -> Job:
 
     A request takes at most about as long as one of each tenant after another.
     """
-    round_us = sum(device.alone_us(model) for model in cell.models)
+    round_us = sum(device.alone_us(str(model)) for model in cell.models)
     return Job(
-        tuple(Load(tenant.model, tenant.quota_pct, None) for tenant in cell.tenants),
+        tuple(Load(str(tenant.model), tenant.quota_pct, None) for tenant in cell.tenants),
         Policy(CAPACITY),
         _REQUESTS_FOR_CAPACITY * round_us,
         0,
@@ -49,12 +49,14 @@ def measuring_job(
 ) -> Job:
     """The run of a cell under a policy. Windows and arrivals are the same for all policies.
 
-    The window is the shortest in which each tenant is expected to have `requests` requests.
+    The window is the shortest in which each tenant is expected to have `requests` requests under
+    MPS; in closed loop in proportion more, where its quota is less than an equal part.
     """
-    rates_rps = [
-        (load_of(tenant.workload) or 1.0) * capacity
-        for tenant, capacity in zip(cell.tenants, capacities_rps, strict=True)
-    ]
+    rates_rps = []
+    for tenant, capacity in zip(cell.tenants, capacities_rps, strict=True):
+        load = load_of(tenant.workload)
+        part = min(1.0, tenant.quota_pct / 100 * len(cell.tenants)) if load is None else load
+        rates_rps.append(part * capacity)
     window_us = requests / min(rates_rps) * 1e6
     cell_seed = int.from_bytes(hashlib.sha256(cell.name.encode()).digest()[:8])
     tenants = []
@@ -62,5 +64,5 @@ def measuring_job(
         rng = np.random.default_rng([seed, cell_seed, number])
         closed = load_of(tenant.workload) is None
         arrivals = None if closed else arrival_times(tenant.workload, capacity, window_us, rng)
-        tenants.append(Load(tenant.model, tenant.quota_pct, arrivals))
+        tenants.append(Load(str(tenant.model), tenant.quota_pct, arrivals))
     return Job(tuple(tenants), policy, window_us, (seed ^ cell_seed) & (2**63 - 1))

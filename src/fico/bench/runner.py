@@ -41,7 +41,7 @@ def run_suite(
     machine has cores and the device allows. FicoError from the device ends the suite; so does
     KeyboardInterrupt, once the runs under way have ended.
     """
-    for model in sorted({model for cell in suite.cells for model in cell.models}, key=str):
+    for model in suite.models:
         device.alone_us(model)
     cores = len(os.sched_getaffinity(0))
     workers = min(workers or cores, device.most_workers)

@@ -175,6 +175,20 @@ def read_header(folder: Path) -> Header:
         raise UsageError(f"{folder}/run.json is damaged", "choose another folder") from None
 
 
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary of a folder. UsageError if there is none that can be read."""
+    read_header(folder)
+    try:
+        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+        if not {"cells", "headline"} <= summary.keys():
+            raise ValueError
+    except (FileNotFoundError, ValueError, AttributeError):
+        raise UsageError(
+            f"{folder}/summary.json is missing or damaged", "run the suite again: it goes on"
+        ) from None
+    return summary
+
+
 def write_json(path: Path, content: object) -> None:
     """Write a JSON file, in one step."""
     _replace(path, lambda draft: draft.write_text(json.dumps(content, indent=1) + "\n"))

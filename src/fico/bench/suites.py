@@ -33,6 +33,11 @@ class Suite:
     requests: int
     cells: tuple[Cell, ...]
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of all models, sorted."""
+        return tuple(sorted({str(model) for cell in self.cells for model in cell.models}))
+
 
 def suites() -> tuple[Suite, ...]:
     """All that ship."""
@@ -67,7 +72,7 @@ def suites() -> tuple[Suite, ...]:
         Suite(
             "smoke",
             "3 small cells, to see that everything works",
-            60,
+            80,
             (
                 Cell.of(["mobilenet_v2-bs8"] * 2, [], "closed"),
                 Cell.of(["mobilenet_v2-bs8"] * 2, [], "medium"),

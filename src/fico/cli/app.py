@@ -18,6 +18,8 @@ COMMANDS = {
     "status": "show the sessions and their tenants",
     "set": "change a tenant or a session while it runs",
     "down": "end a session",
+    "bench": "measure policies against each other",
+    "plan": "how many GPUs models need, and which share one",
     "doctor": "look at what Fico needs on this machine",
     "demo": "show two tenants on an emulated GPU",
 }

@@ -1,21 +1,24 @@
 """Measure policies against each other.
 
-    fico bench list                               suites, workloads, policies, devices
-    fico bench run poster --out results/poster    a suite under all policies, in the simulator
-    fico bench compare results/poster DIR...      what came out, of one run or of several
-    fico bench sweep SUITE POLICY SETTING=A,B,C --out DIR    settings of a policy against each other
+fico bench list                               suites, workloads, policies, devices
+fico bench run poster --out results/poster    a suite under all policies, in the simulator
+fico bench compare results/poster DIR...      what came out, of one run or of several
+fico bench sweep SUITE POLICY SETTING=A,B,C --out DIR    settings of a policy against each other
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from rich.table import Table
 
     from fico.bench.policy import Policy
+    from fico.bench.runner import Step
 
 _DEFAULT_SEED = 1
 
@@ -44,9 +47,7 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suite", help="the name of a suite, or a .toml file")
-    parser.add_argument(
-        "--device", default="sim", metavar="sim|emulated|cuda", help="default: sim"
-    )
+    parser.add_argument("--device", default="sim", metavar="sim|emulated|cuda", help="default: sim")
     parser.add_argument(
         "--seed", type=int, default=_DEFAULT_SEED, metavar="N", help="of the arrivals; default: 1"
     )
@@ -71,12 +72,13 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what was asked."""
-    return {"list": _list, "run": _run, "compare": _compare, "sweep": _sweep}[arguments.action](
-        arguments
-    )
+    if arguments.action == "list":
+        return _list()
+    actions = {"run": _run, "compare": _compare, "sweep": _sweep}
+    return actions[arguments.action](arguments)
 
 
-def _list(arguments: argparse.Namespace) -> int:
+def _list() -> int:
     from fico.bench.devices import DEVICES
     from fico.bench.policy import POLICIES
     from fico.bench.suites import suites
@@ -94,3 +96,115 @@ def _list(arguments: argparse.Namespace) -> int:
         for name, what in part.items():
             print(f"  {name:{width}}  {what}")
     return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from fico.bench.policy import parse_policies
+
+    summary = _measure(arguments, parse_policies(arguments.policies))
+    _show(summary)
+    return 0
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from fico.bench.store import write_json
+    from fico.bench.sweep import combinations
+    from fico.report.bench import sweep_rows, sweep_table
+
+    summary = _measure(arguments, combinations(arguments.policy, arguments.settings))
+    write_json(arguments.out / "sweep.json", sweep_rows(summary, arguments.policy))
+    print()
+    _print_table(sweep_table(summary, arguments.policy))
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from fico.bench.store import read_summary
+    from fico.report.bench import difference_table, title
+
+    summaries = [read_summary(folder) for folder in arguments.folders]
+    for summary in summaries:
+        _show(summary)
+    for folder, summary in zip(arguments.folders[1:], summaries[1:], strict=True):
+        print(f"\nmean latencies of {folder} ({title(summary)}) against {arguments.folders[0]}:")
+        _print_table(difference_table(summaries[0], summary))
+    return 0
+
+
+def _measure(arguments: argparse.Namespace, policies: Sequence[Policy]) -> dict[str, Any]:
+    """Run what is missing, with a progress bar; gives the summary. What was done is kept."""
+    from fico.bench.devices import open_device
+    from fico.bench.runner import run_suite
+    from fico.bench.store import Header, Store
+    from fico.bench.suites import find_suite
+    from fico.bench.summary import write_summary
+    from fico.runtime.errors import UsageError
+
+    for name in ("seed", "requests", "workers"):
+        value = getattr(arguments, name)
+        if value is not None and value < (1 if name == "requests" else 0):
+            raise UsageError(f"--{name} {value} is out of range", "give a larger number")
+    suite = find_suite(arguments.suite)
+    device = open_device(arguments.device, suite.models, arguments.profiles)
+    for policy in policies:
+        device.check(policy)
+    requests = arguments.requests or suite.requests
+    store = Store(
+        arguments.out, Header(device.name, device.gpu, suite.name, arguments.seed, requests)
+    )
+    try:
+        with _progress() as report:
+            run_suite(suite, policies, device, store, arguments.workers, report)
+    except KeyboardInterrupt:
+        write_summary(store, suite)
+        print(f"stopped: what was done is in {arguments.out}, and the same command goes on")
+        raise
+    finally:
+        store.close()
+    return write_summary(store, suite)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Step], None]]:
+    """A bar on a terminal; nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.table import Column
+
+    what = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True))
+    columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), what)
+    with Progress(*columns, console=Console(stderr=True), expand=True, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def report(step: Step) -> None:
+            bar.update(task, completed=step.done, total=step.total, description=step.what)
+
+        yield report
+
+
+def _show(summary: dict[str, Any]) -> None:
+    from fico.report.bench import invalid_runs, policy_table, sentences, title, workload_table
+
+    print(f"\n{title(summary)}\n")
+    _print_table(policy_table(summary))
+    by_workload = workload_table(summary)
+    if by_workload is not None:
+        print()
+        _print_table(by_workload)
+    print()
+    for line in (*sentences(summary), *invalid_runs(summary)):
+        print(line)
+
+
+def _print_table(table: Table) -> None:
+    from rich.console import Console
+
+    # A pipe has no width: nothing is cut there.
+    console = Console()
+    console.print(table, **({} if console.is_terminal else {"width": 400}))  # type: ignore[arg-type]

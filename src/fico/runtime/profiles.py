@@ -10,6 +10,8 @@ from fico.runtime.errors import UsageError
 SHIPPED = Path(__file__).parents[1] / "profiles"
 SUFFIX = ".fico"
 
+_MAKE = "fico profile -o"
+
 
 def available_profiles(folders: Iterable[Path] = ()) -> dict[str, Path]:
     """Profiles by name, sorted; those of the given folders go before those that ship."""
@@ -26,7 +28,9 @@ def find_profile(name: str, folders: Iterable[Path] = ()) -> Path:
     """
     if name.endswith(SUFFIX):
         if not Path(name).is_file():
-            raise UsageError(f"there is no profile {name}", "'fico profile -o FILE -- CMD' makes one")
+            raise UsageError(
+                f"there is no profile {name}", "'fico profile -o FILE -- CMD' makes one"
+            )
         return Path(name)
     folders = list(folders)
     found = available_profiles(folders)
@@ -36,5 +40,5 @@ def find_profile(name: str, folders: Iterable[Path] = ()) -> Path:
     there = f"there are {', '.join(found)}" if found else "there are none"
     raise UsageError(
         f"there is no profile of {name} in {where} ({there})",
-        f"make it with: fico profile -o {name}{SUFFIX} -- CMD",
+        f"make it with: {_MAKE} {name}{SUFFIX} -- CMD",
     )
