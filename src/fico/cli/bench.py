@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from fico.cli.tables import print_table, print_wrapped
 
+if TYPE_CHECKING:
     from fico.bench.policy import Policy
     from fico.bench.runner import Step
 
@@ -114,7 +114,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
     summary = _measure(arguments, combinations(arguments.policy, arguments.settings))
     write_json(arguments.out / "sweep.json", sweep_rows(summary, arguments.policy))
     print()
-    _print_table(sweep_table(summary, arguments.policy))
+    print_table(sweep_table(summary, arguments.policy))
     return 0
 
 
@@ -127,7 +127,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         _show(summary)
     for folder, summary in zip(arguments.folders[1:], summaries[1:], strict=True):
         print(f"\nmean latencies of {folder} ({title(summary)}) against {arguments.folders[0]}:")
-        _print_table(difference_table(summaries[0], summary))
+        print_table(difference_table(summaries[0], summary))
     return 0
 
 
@@ -192,19 +192,11 @@ def _show(summary: dict[str, Any]) -> None:
     from fico.report.bench import invalid_runs, policy_table, sentences, title, workload_table
 
     print(f"\n{title(summary)}\n")
-    _print_table(policy_table(summary))
+    print_table(policy_table(summary))
     by_workload = workload_table(summary)
     if by_workload is not None:
         print()
-        _print_table(by_workload)
+        print_table(by_workload)
     print()
     for line in (*sentences(summary), *invalid_runs(summary)):
-        print(line)
-
-
-def _print_table(table: Table) -> None:
-    from rich.console import Console
-
-    # A pipe has no width: nothing is cut there.
-    console = Console()
-    console.print(table, **({} if console.is_terminal else {"width": 400}))  # type: ignore[arg-type]
+        print_wrapped(line)
