@@ -67,13 +67,20 @@ class Store:
         except (FileExistsError, NotADirectoryError):
             raise UsageError(f"{folder} is not a folder", "choose another --out") from None
         self._lock = _locked(folder)
-        for draft in folder.rglob(".*.draft"):
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        for draft in self.folder.rglob(".*.draft"):
             draft.unlink()
-        path = folder / "run.json"
+        path = self.folder / "run.json"
         if path.exists():
-            _check_same(folder, read_header(folder), header)
+            _check_same(self.folder, read_header(self.folder), self.header)
         else:
-            write_json(path, asdict(header))
+            write_json(path, asdict(self.header))
 
     def close(self) -> None:
         """Let others write to the folder."""
@@ -89,7 +96,8 @@ class Store:
 
     def add_capacity(self, cell: Cell, rates_rps: list[float]) -> None:
         """Keep what `capacity` gives."""
-        write_json(self.folder / "capacity.json", self._capacities() | {_models(cell): rates_rps})
+        capacities = self._capacities() | {_models(cell): rates_rps}
+        write_json(self.folder / "capacity.json", dict(sorted(capacities.items())))
 
     def _capacities(self) -> dict[str, list[float]]:
         try:

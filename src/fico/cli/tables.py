@@ -26,12 +26,9 @@ def print_wrapped(text: str) -> None:
 
     console = Console()
     for line in text.splitlines():
-        lead = line[: len(line) - len(line.lstrip())]
-        wide = console.is_terminal and len(line) > console.width
-        print(
-            textwrap.fill(
-                line, console.width, subsequent_indent=f"{lead}  ", break_on_hyphens=False
+        if console.is_terminal and len(line) > console.width:
+            lead = line[: len(line) - len(line.lstrip())] + "  "
+            line = textwrap.fill(
+                line, console.width, subsequent_indent=lead, break_on_hyphens=False
             )
-            if wide
-            else line
-        )
+        print(line)
