@@ -1,4 +1,5 @@
 // The arena for Python. The signatures and their meaning are in src/fico/_native.pyi.
+#include <cxxabi.h>
 #include <dlfcn.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
@@ -7,6 +8,9 @@
 #include <nanobind/stl/vector.h>
 
 #include <cerrno>
+#include <cstdlib>
+#include <memory>
+#include <string>
 
 #include "arena/arena.hpp"
 #include "arena/claims.hpp"
@@ -21,6 +25,13 @@ using namespace nb::literals;  // NOLINT(google-build-using-namespace): the "nam
 using fico::arena::Arena;
 
 namespace {
+
+std::string demangle(const std::string& name) {
+  int status = 0;
+  const std::unique_ptr<char, void (*)(void*)> text(
+      abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status), &std::free);
+  return text ? text.get() : name;
+}
 
 double seconds(std::uint64_t ns) { return static_cast<double>(ns) / 1e9; }
 
@@ -191,6 +202,7 @@ NB_MODULE(_native, m) {
     }
     return meanings;
   });
+  m.def("demangle", &demangle, "name"_a);
   m.def("library_path", [] { return own_folder() + "/libfico.so"; });
   m.def("emulated_driver_dir", [] { return own_folder() + "/emulated"; });
   fico::bindings::add_scheduling(m);

@@ -102,6 +102,9 @@ def share_units(quotas: list[tuple[int, int]], unit_count: int) -> list[int]:
 def counter_meanings() -> dict[str, tuple[bool, str]]:
     """For each counter of a tenant: whether it counts a fall-back, and what it means."""
 
+def demangle(name: str) -> str:
+    """The C++ name as a person writes it; other names as they are."""
+
 def library_path() -> str:
     """Path of libfico.so, which is installed beside this module."""
 

@@ -14,8 +14,8 @@ from fico import _native, sim
 from fico.bench.device import Job, Outcome, Served
 from fico.bench.policy import Policy
 from fico.records.gpu import Gpu
+from fico.runtime import profile_file
 from fico.runtime.errors import FicoError, UsageError
-from fico.runtime.profile_file import read_profile
 from fico.runtime.profiles import find_profile
 
 _MIX_LENGTH = 64
@@ -124,7 +124,7 @@ def any_open(job: Job) -> bool:
 
 @lru_cache(maxsize=64)
 def _program(path: Path) -> _Program:
-    profile = read_profile(path)
+    profile = profile_file.load(path)
     weights = np.array([trace.requests for trace in profile.traces], dtype=np.float64)
     latencies_us = np.array([trace.latency_us[-1] for trace in profile.traces])
     return _Program(

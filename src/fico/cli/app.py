@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "show the sessions and their tenants",
     "set": "change a tenant or a session while it runs",
     "down": "end a session",
+    "profile": "learn what a program's kernels need, and look at it",
     "bench": "measure policies against each other",
     "plan": "how many GPUs models need, and which share one",
     "doctor": "look at what Fico needs on this machine",
@@ -89,7 +90,7 @@ def _run(name: str, arguments: list[str]) -> int:
     if rest is not None:
         program = getattr(known, "program", None)
         if program is None:
-            parser.error("-- is for 'fico run' only")
+            parser.error("-- begins a program, and this runs none")
         known.program = [*program, "--", *rest] if program else rest
     return command.run(known)
 

@@ -1,1 +1,1 @@
-"""Tables, figures and pages from records; nothing here prints."""
+"""Tables, figures and pages from records."""
