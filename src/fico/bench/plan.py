@@ -144,7 +144,7 @@ class Planner:
         if self._is_too_much((index,)):
             return Misfit(index, None, None, 0)
         demand = self.demands.models[index]
-        unhurried = self._at_rate(demand, 0.01e6 / self.device.alone_us(demand.name))
+        unhurried = self._at_rate(demand, 0.001e6 / self.device.alone_us(demand.name))
         lowest, highest = 0.0, demand.rate_rps
         if unhurried.fits:
             for _ in range(_RATE_TRIES):

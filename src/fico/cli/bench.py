@@ -179,7 +179,14 @@ def _progress() -> Iterator[Callable[[Step], None]]:
 
     what = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True))
     columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), what)
-    with Progress(*columns, console=Console(stderr=True), expand=True, transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(
+        *columns,
+        console=console,
+        expand=True,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
         task = bar.add_task("", total=None)
 
         def report(step: Step) -> None:

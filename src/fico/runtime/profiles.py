@@ -28,9 +28,7 @@ def find_profile(name: str, folders: Iterable[Path] = ()) -> Path:
     """
     if name.endswith(SUFFIX):
         if not Path(name).is_file():
-            raise UsageError(
-                f"there is no profile {name}", "'fico profile -o FILE -- CMD' makes one"
-            )
+            raise UsageError(f"there is no file {name}", f"make it with: {_MAKE} {name} -- CMD")
         return Path(name)
     folders = list(folders)
     found = available_profiles(folders)
