@@ -62,7 +62,7 @@ def test_smoke_runs_is_gone_on_with_and_is_the_same(cli: Cli, tmp_path: Path) ->
     assert (tmp_path / "b" / "summary.json").read_bytes() == summary
     cells = json.loads(summary)["cells"]
     assert len(cells) == 6
-    assert all(cell["valid"] and cell["requests"] >= 160 for cell in cells), cells
+    assert all(cell["valid"] and cell["requests"] > 120 for cell in cells), cells
     compared = cli("bench", "compare", "a", "b")
     assert compared.code == 0
     assert "median difference" in compared.out

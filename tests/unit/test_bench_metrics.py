@@ -20,7 +20,7 @@ LATENCIES = st.lists(st.floats(1, 1e6), min_size=1, max_size=200)
 
 
 def served(latencies_us: list[float], every_us: float = 1000.0) -> Served:
-    arrival_us = np.arange(len(latencies_us)) * every_us
+    arrival_us = np.arange(len(latencies_us), dtype=np.float64) * every_us
     return Served(arrival_us, arrival_us + np.array(latencies_us), 5e6)
 
 

@@ -142,7 +142,7 @@ def test_what_does_not_fit_is_explained() -> None:
     (often,) = words(demand("b", 700, 50))
     assert "requests of b-bs8-graph come faster than they are served; up to about " in often
     assert often.endswith("make it 3 models of 233.3/s each")
-    (both,) = words(demand("a", 250, 10), demand("c", 80, 30))
+    (both,) = words(demand("a", 250, 10), demand("c", 80, 45))
     assert both.startswith("a-bs8-graph + c-bs8-graph do not fit on one GPU")
 
 
