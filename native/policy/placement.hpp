@@ -45,6 +45,23 @@ constexpr Units grown(Units home, std::uint64_t taken, std::uint32_t unit_count)
   return units;
 }
 
+// At most `size` units of a range, those of `home` before others.
+constexpr Units shrunk(Units units, std::uint32_t size, Units home) {
+  if (units.size() <= size) return units;
+  const std::uint32_t last_lo = units.hi - size;
+  const std::uint32_t lo = std::clamp<std::uint32_t>(home.lo, units.lo, last_lo);
+  return {static_cast<std::uint16_t>(lo), static_cast<std::uint16_t>(lo + size)};
+}
+
+// The fewest units on which a kernel is at most `slowdown` slower than on all of them.
+inline std::uint32_t right_size(const profile::Kernel& kernel, std::uint32_t unit_count,
+                                double slowdown) {
+  const double limit_us = kernel.duration_us[unit_count - 1] * (1 + slowdown);
+  std::uint32_t size = unit_count;
+  while (size > 1 && kernel.duration_us[size - 2] <= limit_us) --size;
+  return size;
+}
+
 // The `size` units in a row on which the other tenants have the least granted; of equal places the
 // one that is nearest to `home`.
 inline Units least_loaded(const View& view, std::uint32_t size, Units home) {

@@ -6,7 +6,8 @@
 namespace fico::policy {
 
 std::span<const PolicyInfo> policies() {
-  static const std::array all{mps(), mps_quota(), static_slices()};
+  static const std::array all{fico(), mps(),   mps_quota(), static_slices(), timeslice(),
+                              reef(), krisp(), orion(),     lithos()};
   return all;
 }
 

@@ -52,6 +52,7 @@ struct alignas(64) Row {
   double mark_us = 0;   // what its last grant said (Grant::mark_us)
   float remaining_us = 0;      // of the request, from the present work on: alone on all units
   float remaining_own_us = 0;  // the same on its own slice
+  float request_us = 0;        // of the whole request, alone on all units
   float in_flight_us = 0;      // of work granted that has not ended: alone on all units
   std::uint32_t work = 0;      // of its table: present or next
   Units units{};               // granted

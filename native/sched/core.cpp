@@ -67,6 +67,7 @@ void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
   row.phase = Phase::kWants;
   row.since_us = now_us;
   row.begin_us = now_us;
+  row.request_us = row.remaining_us;
   row.due_us = now_us + row.remaining_own_us;
 }
 
