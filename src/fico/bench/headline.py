@@ -1,6 +1,6 @@
 """The headline of a suite: what the `fico` policy gains, from the rows of its cells.
 
-Policies with settings of their own (`orion[outstanding_us=50]`) are left out: they are a sweep's.
+Policies with settings of their own (`orion[small_percent=25]`) are left out: they are a sweep's.
 Runs that are not valid count nowhere but in `invalid`. A figure is None where what it compares was
 not run. Reductions are means over the cells of 1 - ours / theirs, in percent, so that every cell
 counts the same, whatever its latency.

@@ -47,7 +47,9 @@ def capacity_rps(cell: Cell, job: Job, outcome: Outcome) -> list[float]:
 def measuring_job(
     cell: Cell, policy: Policy, capacities_rps: Sequence[float], requests: int, seed: int
 ) -> Job:
-    """The run of a cell under a policy. Windows and arrivals are the same for all policies.
+    """The run of a cell under a policy.
+
+    Windows and arrivals are the same for all policies; under other quotas arrivals begin the same.
 
     The window is the shortest in which each tenant is expected to have `requests` requests under
     MPS; in closed loop in proportion more, where its quota is less than an equal part.
@@ -58,7 +60,8 @@ def measuring_job(
         part = min(1.0, tenant.quota_pct / 100 * len(cell.tenants)) if load is None else load
         rates_rps.append(part * capacity)
     window_us = requests / min(rates_rps) * 1e6
-    cell_seed = int.from_bytes(hashlib.sha256(cell.name.encode()).digest()[:8])
+    what = f"{'+'.join(map(str, cell.models))}_{cell.workload}"
+    cell_seed = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8])
     tenants = []
     for number, (tenant, capacity) in enumerate(zip(cell.tenants, capacities_rps, strict=True)):
         rng = np.random.default_rng([seed, cell_seed, number])

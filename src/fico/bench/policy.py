@@ -46,7 +46,7 @@ class Policy:
 
 
 def parse_policy(text: str) -> Policy:
-    """Read `fico` or `orion[outstanding_us=100,…]`. UsageError."""
+    """Read `fico` or `orion[small_percent=25,…]`. UsageError."""
     match = _SPEC.fullmatch(text.strip())
     if match is None:
         raise UsageError(

@@ -68,7 +68,7 @@ def run_suite(
     try:
         for cell, rates_rps in processes.map(partial(_find_capacity, device), strangers.values()):
             store.add_capacity(cell, rates_rps)
-            say(f"capacity of {cell.name}")
+            say(f"capacity for {' and '.join(map(str, cell.models))}")
         tasks = [
             (cell, policy, store.capacity(cell), store.path(cell, policy)) for cell, policy in todo
         ]

@@ -1,6 +1,6 @@
 """The folder of a suite's results, in which every run is a file of its own.
 
-    run.json            what was run: device, GPU, suite, seed
+    run.json            what was run, and when: device, GPU, suite, seed
     capacity.json       requests per second of each tenant in closed loop under MPS
     runs/*.parquet      a cell under a policy each: one row a request, the rest in the metadata
     tenants.parquet     one row a tenant of a run: its figures
@@ -16,7 +16,9 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +82,7 @@ class Store:
         if path.exists():
             _check_same(self.folder, read_header(self.folder), self.header)
         else:
-            write_json(path, asdict(self.header))
+            write_json(path, asdict(self.header) | _provenance())
 
     def close(self) -> None:
         """Let others write to the folder."""
@@ -169,12 +171,12 @@ def load_run(path: Path) -> Run:
 def read_header(folder: Path) -> Header:
     """What a folder's runs have in common. UsageError if it holds no results."""
     try:
-        fields = json.loads((folder / "run.json").read_text())
-        if fields["version"] != VERSION:
+        found = json.loads((folder / "run.json").read_text())
+        if found["version"] != VERSION:
             raise UsageError(
                 f"{folder} holds results of another version of Fico", "choose another folder"
             )
-        return Header(**fields)
+        return Header(**{field.name: found[field.name] for field in fields(Header)})
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"{folder} holds no results of 'fico bench run'", "give the folder of its --out"
@@ -197,9 +199,15 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return summary
 
 
-def write_json(path: Path, content: object) -> None:
-    """Write a JSON file, in one step."""
-    _replace(path, lambda draft: draft.write_text(json.dumps(content, indent=1) + "\n"))
+def write_json(path: Path, content: object, one_per_line: str = "") -> None:
+    """Write a JSON file, in one step; of one list, each entry on a line of its own."""
+    text = json.dumps(content, indent=1)
+    if one_per_line:
+        assert isinstance(content, dict)
+        entries = ",\n".join(f"  {json.dumps(entry)}" for entry in content[one_per_line])
+        around = json.dumps(content | {one_per_line: []}, indent=1)
+        text = around.replace(f'"{one_per_line}": []', f'"{one_per_line}": [\n{entries}\n ]', 1)
+    _replace(path, lambda draft: draft.write_text(text + "\n"))
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
@@ -214,6 +222,10 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _provenance() -> dict[str, str]:
+    return {"fico": version("fico"), "started": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
 def _locked(folder: Path) -> int:

@@ -31,10 +31,16 @@ def write_summary(store: Store, suite: Suite) -> Row:
     tenants: list[Row] = []
     for cell in suite.cells:
         runs = sorted(store.runs((cell,)), key=_order)
-        figures = {str(run.policy): _figures(run) for run in runs}
-        static = figures.get(YARDSTICK)
-        for run in runs:
-            mine = figures[str(run.policy)]
+        figures = [_figures(run) for run in runs]
+        static = next(
+            (
+                theirs
+                for run, theirs in zip(runs, figures, strict=True)
+                if str(run.policy) == YARDSTICK and not reasons_against(cell, run.outcome)
+            ),
+            None,
+        )
+        for run, mine in zip(runs, figures, strict=True):
             cells.append(_cell_row(run, mine, static))
             tenants += _tenant_rows(run, mine)
     header = store.header
@@ -48,7 +54,7 @@ def write_summary(store: Store, suite: Suite) -> Row:
         "headline": headline(cells),
     }
     write_parquet(store.folder / "tenants.parquet", pa.Table.from_pylist(tenants))
-    write_json(store.folder / "summary.json", summary)
+    write_json(store.folder / "summary.json", summary, one_per_line="cells")
     return summary
 
 
@@ -65,7 +71,7 @@ def _cell_row(
 ) -> Row:
     reasons = reasons_against(run.cell, run.outcome)
     kept = None
-    if static is not None and not any(math.isnan(t.mean_ms) for t in (*tenants, *static)):
+    if static is not None and not any(math.isnan(tenant.mean_ms) for tenant in tenants):
         kept = promise_kept(tenants, static)
     figures = cell_metrics(tenants)
     return _facts(run.cell) | {

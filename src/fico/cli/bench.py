@@ -33,7 +33,7 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
         "--policies",
         default="all",
         metavar="A,B,...",
-        help="default: all; with settings: 'orion[outstanding_us=50]'",
+        help="default: all; with settings: 'orion[small_percent=25]'",
     )
     compare = actions.add_parser("compare", help="show results")
     compare.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="of 'run --out'")

@@ -76,14 +76,14 @@ def sentences(summary: Summary) -> Iterator[str]:
     head = summary["headline"]
     if head["mean_below_average_pct"] is not None:
         others = ", ".join(head["averaged"])
-        yield f"mean latency of fico {_below(head['mean_below_average_pct'])} average of {others}"
+        yield f"fico: mean {_below(head['mean_below_average_pct'])} the average of {others}"
     if head["best_rival"] is not None:
         yield (
-            f"and {_below(head['mean_below_best_rival_pct'])} best rival, {head['best_rival']}; "
-            f"{_below(head['mean_below_best_of_each_cell_pct'])} best of each cell"
+            f"fico: mean {_below(head['mean_below_best_rival_pct'])} {head['best_rival']}, the best "
+            f"rival; {_below(head['mean_below_best_of_each_cell_pct'])} the best of each cell"
         )
     if head["p99_below_mps_at_dense_pct"] is not None:
-        yield f"p99 at load 0.8 {_below(head['p99_below_mps_at_dense_pct'])} one of mps"
+        yield f"fico: p99 at load 0.8 {_below(head['p99_below_mps_at_dense_pct'])} mps"
     if {"fico", "mps"} <= head["policies"].keys():
         worst = "".join(
             f"\n  {over['cell']}: {over['over_pct']:+.1f}%"
@@ -91,11 +91,11 @@ def sentences(summary: Summary) -> Iterator[str]:
         )
         count = head["cells_over_mps"]
         more = f"\n  and {count - _MOST_NAMED} more" if count > _MOST_NAMED else ""
-        yield f"cells more than {MOST_OVER_PCT:g}% over mps: {count or 'none'}{worst}{more}"
+        yield f"fico: cells more than {MOST_OVER_PCT:g}% over mps: {count or 'none'}{worst}{more}"
     if head["promise_kept_pct"] is not None:
-        yield f"promise kept in {head['promise_kept_pct']:.4g}% of the cells"
+        yield f"fico: promise kept in {head['promise_kept_pct']:.4g}% of the cells"
     elif "fico" in head["policies"]:
-        yield "whether the promise was kept is not known: it takes a run under static"
+        yield "fico: whether the promise was kept is not known: that takes valid runs of static"
 
 
 def invalid_runs(summary: Summary) -> Iterator[str]:
@@ -188,7 +188,7 @@ def _short(workload: str) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}" if value < 1000 else f"{value:.0f}"
+    return "-" if value is None else f"{value:.{2 if value < 100 else 1}f}"
 
 
 def _change(below_pct: float | None) -> str:
@@ -199,4 +199,4 @@ def _change(below_pct: float | None) -> str:
 
 
 def _below(pct: float) -> str:
-    return f"{abs(pct):.1f}% {'below' if pct >= 0 else 'ABOVE'} the"
+    return f"{abs(pct):.1f}% {'below' if pct >= 0 else 'above'}"
