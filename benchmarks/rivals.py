@@ -52,7 +52,7 @@ def section(policy: str, rows: list[dict[str, Any]]) -> list[str]:
     ]
     shown = rows[:SHOWN] + [row for row in rows[SHOWN:] if row["policy"] == policy]
     for row in shown:
-        change = f"{-row['mean_below_mps_pct']:+.1f}%"
+        change = f"{0.0 - row['mean_below_mps_pct']:+.1f}%"
         name = "as it is" if row["policy"] == policy else row["policy"].partition("[")[2][:-1]
         lines.append(
             f"| {name} | {change} | {row['mean_ms']:g} | {row['p99_ms']:g} | {row['cells']} |"

@@ -47,6 +47,11 @@ class Group:
         return max(one.strain for one in self.served)
 
     @property
+    def worst(self) -> int:
+        """Which model that is."""
+        return max(range(len(self.served)), key=lambda index: self.served[index].strain)
+
+    @property
     def fits(self) -> bool:
         """Whether every objective is met."""
         return self.strain <= 1
@@ -89,30 +94,39 @@ def best_quotas(
 ) -> Group:
     """The group under the first quotas that meet all objectives, else under the best ones found.
 
-    Quotas begin in proportion to the models' loads. Then units move to the model that is worst off,
-    from the quotas that were best so far, each other model giving one. Where even the first quotas
-    leave requests behind, no others are tried: they only move the lack.
+    Quotas begin in proportion to the models' loads. If a limit is missed, units move to the model
+    that is worst off, from the quotas that were best so far, each other model giving one. Not where
+    the first quotas leave requests behind, since others only move the lack; nor where a model is
+    over its limit even with all units but one of each other.
     """
     work = [demand.rate_rps * device.alone_us(demand.name) for demand in demands]
     start = in_proportion(work, unit_count)
-    first = predict(demands, start, policy, device, unit_count, seed)
-    best, seen = first, {start}
-    queue = [(first.strain, start, first)]
-    tries = 1
-    while queue and not best.fits and first.strain < OVERLOADED:
-        _, units, group = heapq.heappop(queue)
-        for moved in _moves(units, group):
-            if moved in seen or tries == _MOST_TRIES:
+    known: dict[tuple[int, ...], Group] = {}
+
+    def group(units: tuple[int, ...]) -> Group:
+        if units not in known:
+            known[units] = predict(demands, units, policy, device, unit_count, seed)
+        return known[units]
+
+    if group(start).fits or group(start).strain == OVERLOADED:
+        return group(start)
+    worst = group(start).worst
+    most = tuple(
+        unit_count - len(demands) + 1 if index == worst else 1 for index in range(len(demands))
+    )
+    if group(most).served[worst].strain > 1:
+        return group(start)
+    queue, seen = [(group(start).strain, start)], {start}
+    while queue and len(known) < _MOST_TRIES:
+        _, units = heapq.heappop(queue)
+        for moved in _moves(units, group(units)):
+            if moved in seen:
                 continue
             seen.add(moved)
-            tries += 1
-            after = predict(demands, moved, policy, device, unit_count, seed)
-            heapq.heappush(queue, (after.strain, moved, after))
-            if after.strain < best.strain:
-                best = after
-            if best.fits:
-                break
-    return best
+            heapq.heappush(queue, (group(moved).strain, moved))
+            if group(moved).fits:
+                return group(moved)
+    return min(known.values(), key=lambda tried: tried.strain)
 
 
 def in_proportion(weights: Sequence[float], unit_count: int) -> tuple[int, ...]:
@@ -128,11 +142,9 @@ def in_proportion(weights: Sequence[float], unit_count: int) -> tuple[int, ...]:
 
 def _moves(units: tuple[int, ...], group: Group) -> Iterator[tuple[int, ...]]:
     """A unit to the one that is worst off from each other, those with most to spare first."""
-    strains = [one.strain for one in group.served]
-    worst = strains.index(max(strains))
-    for giver in sorted(range(len(units)), key=lambda i: (strains[i], i)):
-        if giver != worst and units[giver] > 1:
+    for giver in sorted(range(len(units)), key=lambda i: (group.served[i].strain, i)):
+        if giver != group.worst and units[giver] > 1:
             moved = list(units)
             moved[giver] -= 1
-            moved[worst] += 1
+            moved[group.worst] += 1
             yield tuple(moved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -90,7 +91,8 @@ class SimDevice:
         tenants = [
             sim.Tenant(
                 program.traces,
-                load.quota_pct / 100,
+                # Down to a millionth: thirds do not add up to more than the whole.
+                math.floor(load.quota_pct * 1e4 + 1e-3) / 1e6,
                 None if load.arrivals_us is None else load.arrivals_us.tolist(),
                 # Beside open loops closed ones go on until those have ended.
                 requests=0 if any_open(job) else 2**62,

@@ -78,9 +78,10 @@ def sentences(summary: Summary) -> Iterator[str]:
         others = ", ".join(head["averaged"])
         yield f"fico: mean {_below(head['mean_below_average_pct'])} the average of {others}"
     if head["best_rival"] is not None:
+        best, each = head["mean_below_best_rival_pct"], head["mean_below_best_of_each_cell_pct"]
         yield (
-            f"fico: mean {_below(head['mean_below_best_rival_pct'])} {head['best_rival']}, the best "
-            f"rival; {_below(head['mean_below_best_of_each_cell_pct'])} the best of each cell"
+            f"fico: mean {_below(best)} {head['best_rival']}, the best rival; "
+            f"{_below(each)} the best of each cell"
         )
     if head["p99_below_mps_at_dense_pct"] is not None:
         yield f"fico: p99 at load 0.8 {_below(head['p99_below_mps_at_dense_pct'])} mps"

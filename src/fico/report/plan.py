@@ -70,7 +70,7 @@ def _explain_refusal(plan: Plan, refusal: Refusal) -> str:
             return f"{together}: they need {need} of memory, and it has {format_size(limit)}"
         return f"{together}: there are more models than units of its SMs"
     quotas = "/".join(str(one.units) for one in refusal.group.served)
-    return f"{together}: at best ({quotas} units) {_worst(names, refusal.group)}"
+    return f"{together}: with {quotas} units {_worst(names, refusal.group)}"
 
 
 def _explain_misfit(plan: Plan, misfit: Misfit) -> str:
