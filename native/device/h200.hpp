@@ -16,6 +16,8 @@ inline constexpr double kMemoryBytesPerUs = 2e6;
 inline constexpr unsigned kMaxThreadsPerBlock = 1024;
 /// Size of a unit: SMs that are co-scheduled, so that a thread-block cluster can span them.
 inline constexpr unsigned kUnitSms = 8;
+/// The last one has the 4 SMs besides that belong to no group.
+inline constexpr unsigned kUnits = 16;
 /// The largest thread-block cluster that is portable.
 inline constexpr unsigned kMaxClusterBlocks = 8;
 /// What a green context costs in device memory.

@@ -27,7 +27,6 @@ void Model::reset_segments() {
     segments_[0].cells.set(cell);
     segments_[0].sms += sms_per_cell_[cell];
   }
-  segments_[0].free = segments_[0].sms;
 }
 
 // Afterwards each segment lies within `cells` or outside of it.
@@ -41,10 +40,13 @@ void Model::split_segments(const Cells& cells) {
     }
     const double part = sms / segments_[s].sms;
     const std::size_t added = segments_.size();
-    segments_.push_back({inside, sms, segments_[s].free * part, 0, false});
+    segments_.push_back({inside, sms, {}, 0, false});
     segments_[s].cells &= ~inside;
     segments_[s].sms -= sms;
-    segments_[s].free -= segments_[added].free;
+    for (std::size_t r = 0; r < profile::kSmResources; ++r) {
+      segments_[added].taken[r] = segments_[s].taken[r] * part;
+      segments_[s].taken[r] -= segments_[added].taken[r];
+    }
     for (auto id : order_) {
       auto& kernel = running_[id];
       kernel.room[added] = kernel.room[s] * part;
@@ -117,14 +119,30 @@ void Model::advance(double now_us, std::vector<Completion>& ended) {
   }
 }
 
+// Gives the kernel room, or takes it where `room` is negative.
+void Model::take(Running& kernel, std::size_t s, double room) {
+  kernel.room[s] += room;
+  auto& taken = segments_[s].taken;
+  for (std::size_t r = 0; r < taken.size(); ++r) taken[r] += room * kernel.demand.footprint[r];
+}
+
 // Gives back part of the room of a kernel.
 void Model::release(Running& kernel, double part) {
   for (std::size_t s = 0; s < segments_.size(); ++s) {
-    const double given = kernel.room[s] * part;
-    kernel.room[s] -= given;
-    segments_[s].free += given;
+    if (kernel.room[s] > 0) take(kernel, s, part < 1 ? -kernel.room[s] * part : -kernel.room[s]);
   }
   kernel.held -= kernel.held * part;
+}
+
+// SMs' worth of room that the kernel can have in a segment, once others have given up `given`.
+double Model::free_room(const Running& kernel, std::size_t s, const Footprint& given) const {
+  const auto& segment = segments_[s];
+  double room = segment.sms - kernel.room[s];
+  for (std::size_t r = 0; r < given.size(); ++r) {
+    const double left = segment.sms - segment.taken[r] + given[r];
+    room = std::min(room, left / kernel.demand.footprint[r]);
+  }
+  return std::max(0.0, room);
 }
 
 void Model::finish(std::size_t place) {
@@ -168,15 +186,12 @@ bool Model::take_free(Running& kernel, double now_us) {
   if (wanted > kRounding) {
     double free = 0;
     for (std::size_t s = 0; s < segments_.size(); ++s) {
-      if (kernel.may_use[s]) free += segments_[s].free;
+      if (kernel.may_use[s]) free += free_room(kernel, s, {});
     }
     if (free > kRounding) {
       const double part = std::min(1.0, wanted / free);
       for (std::size_t s = 0; s < segments_.size(); ++s) {
-        if (!kernel.may_use[s]) continue;
-        const double taken = segments_[s].free * part;
-        kernel.room[s] += taken;
-        segments_[s].free -= taken;
+        if (kernel.may_use[s]) take(kernel, s, free_room(kernel, s, {}) * part);
       }
       kernel.held = part < 1 ? kernel.most : kernel.held + free;
       kernel.stale = true;
@@ -191,11 +206,9 @@ bool Model::take_free(Running& kernel, double now_us) {
 // The last block has started: it takes the time of a block, and the room that the last wave does
 // not fill is free.
 void Model::dispatch(Running& kernel, double now_us) {
-  if (kernel.waves > 1) {
-    const double waves = kernel.loads / kernel.held;
-    const double last = waves - std::max(0.0, std::ceil(waves - kRounding) - 1);
-    if (last < 1 - kRounding) release(kernel, 1 - last);
-  }
+  const double full = kernel.loads / kernel.most - (kernel.waves - 1);
+  const double kept = kernel.waves > 1 ? full * (1 - settings_.drain) : full;
+  if (kept < 1 - kRounding) release(kernel, 1 - kept);
   kernel.left = 1 / kernel.waves;
   kernel.since_us = now_us;
   kernel.dispatched = true;
@@ -209,7 +222,7 @@ void Model::claim(double now_us) {
   for (std::size_t place = 0; place < order_.size(); ++place) {
     auto& kernel = running_[order_[place]];
     const double lacking = kernel.dispatched ? 0 : kernel.most - kernel.held;
-    double available = 0;
+    double held = 0;
     double weighted_us = 0;
     for (std::size_t s = 0; lacking > kRounding && s < segments_.size(); ++s) {
       if (!kernel.may_use[s] || segments_[s].owned) continue;
@@ -218,10 +231,11 @@ void Model::claim(double now_us) {
       for (std::size_t after = place + 1; after < order_.size(); ++after) {
         const auto& junior = running_[order_[after]];
         if (junior.dispatched) continue;
-        available += junior.room[s];
+        held += junior.room[s];
         weighted_us += junior.room[s] * junior.demand.alone_us / junior.waves;
       }
     }
+    const double available = held > kRounding ? claimable_room(place) : 0;
     if (available <= kRounding) {
       kernel.waited = 0;
       kernel.wait_us = kernel.wait_due_us = kNever;
@@ -229,42 +243,55 @@ void Model::claim(double now_us) {
     }
     kernel.waited += (now_us - kernel.wait_since_us) / kernel.wait_us;
     kernel.wait_since_us = now_us;
-    const double block_us = weighted_us / available;
     const double part = std::min(1.0, lacking / available);
-    kernel.wait_us = block_us * ((1 - settings_.stagger) / 2 + settings_.stagger * part);
+    kernel.wait_us = weighted_us / held * ((1 - settings_.stagger) / 2 + settings_.stagger * part);
     kernel.wait_due_us = now_us + std::max(0.0, 1 - kernel.waited) * kernel.wait_us;
   }
 }
 
-void Model::hand_over(std::size_t place) {
-  auto& kernel = running_[order_[place]];
-  const auto each_junior = [&](auto&& visit) {
+// What the kernel would gain if all kernels after it gave up what is coming free for it.
+double Model::claimable_room(std::size_t place) const {
+  const auto& kernel = running_[order_[place]];
+  double room = 0;
+  for (std::size_t s = 0; s < segments_.size(); ++s) {
+    if (!segments_[s].owned || segments_[s].owner != order_[place]) continue;
+    Footprint given{};
     for (std::size_t after = place + 1; after < order_.size(); ++after) {
-      auto& junior = running_[order_[after]];
+      const auto& junior = running_[order_[after]];
       if (junior.dispatched) continue;
-      for (std::size_t s = 0; s < segments_.size(); ++s) {
-        if (segments_[s].owned && segments_[s].owner == order_[place]) visit(junior, s);
+      for (std::size_t r = 0; r < given.size(); ++r) {
+        given[r] += junior.room[s] * junior.demand.footprint[r];
       }
     }
-  };
-  double available = 0;
-  each_junior([&](const Running& junior, std::size_t s) { available += junior.room[s]; });
+    room += free_room(kernel, s, given);
+  }
+  return room;
+}
+
+// The kernels after it give up so much that it has what it lacks; if that was more than it takes,
+// they have the rest again at once.
+void Model::hand_over(std::size_t place) {
+  auto& kernel = running_[order_[place]];
+  const double available = claimable_room(place);
+  if (available <= kRounding) return;
   const double part = std::min(1.0, (kernel.most - kernel.held) / available);
-  each_junior([&](Running& junior, std::size_t s) {
-    const double moved = junior.room[s] * part;
-    junior.room[s] -= moved;
-    junior.held -= moved;
-    junior.stale = true;
-    kernel.room[s] += moved;
-  });
-  kernel.held += available * part;
-  kernel.stale = true;
+  for (std::size_t after = place + 1; after < order_.size(); ++after) {
+    auto& junior = running_[order_[after]];
+    if (junior.dispatched) continue;
+    for (std::size_t s = 0; s < segments_.size(); ++s) {
+      if (!segments_[s].owned || segments_[s].owner != order_[place]) continue;
+      const double given = junior.room[s] * part;
+      take(junior, s, -given);
+      junior.held -= given;
+      junior.stale = true;
+    }
+  }
   kernel.waited = 0;
   kernel.wait_us = kernel.wait_due_us = kNever;
 }
 
-// Adds what the kernels have of a segment: the SMs that their blocks cover, and their share of the
-// issue rate there. Who cannot use its share leaves it to the others.
+// Adds what the kernels have of the issue rate of a segment. Who cannot use its share, because its
+// blocks cover fewer SMs, leaves it to the others.
 void Model::share_segment(std::size_t s) {
   const double sms = segments_[s].sms;
   double room = 0;
@@ -289,7 +316,6 @@ void Model::share_segment(std::size_t s) {
     const double cover = cover_of(kernel);
     const double share =
         is_content(kernel) ? cover : std::min(cover, left_sms * kernel.room[s] / left_room);
-    kernel.covered += cover;
     kernel.shared += share + settings_.overlap * (cover - share);
   }
 }
@@ -298,7 +324,9 @@ void Model::share_segment(std::size_t s) {
 double Model::undisturbed_us(const Running& kernel) {
   if (kernel.held <= kRounding) return kNever;
   const auto& demand = kernel.demand;
-  const double part = kernel.shared / (kernel.dispatched ? kernel.covered : kernel.spread);
+  // Blocks that all run need only the density of blocks on the SMs that they have alone.
+  const double wanted = kernel.dispatched ? kernel.held / kernel.most : 1;
+  const double part = kernel.shared / (kernel.spread * wanted);
   if (part >= 1 - kRounding) return demand.alone_us;
   // The blocks that wait for others lose what they wait, but a partial last wave loses nothing: a
   // step of the curve costs at most what is taken away.
@@ -308,7 +336,7 @@ double Model::undisturbed_us(const Running& kernel) {
 }
 
 void Model::set_paces(double now_us) {
-  for (auto id : order_) running_[id].covered = running_[id].shared = 0;
+  for (auto id : order_) running_[id].shared = 0;
   for (std::size_t s = 0; s < segments_.size(); ++s) share_segment(s);
   std::array<double, profile::kResources> used{};
   for (auto id : order_) {

@@ -4,6 +4,8 @@
 // follows room, not blocks: a kernel holds so many SMs' worth of it, and goes on at the rate that
 // its curve has there. In short (docs/device-model.md has the equations):
 //  - free room goes to the kernels that still have blocks to start, by priority and then arrival;
+//    on one SM there is room for blocks of several kernels while threads, registers and shared
+//    memory last;
 //  - room that is held is never taken away. A kernel of several waves gives it up as its blocks
 //    end, to whoever comes before it; one whose blocks all run keeps it until they end;
 //  - when its last block starts, a kernel still takes the time of one block;
@@ -26,6 +28,10 @@ namespace fico::device {
 constexpr std::uint32_t kMaxCells = 192;
 using Cells = std::bitset<kMaxCells>;
 
+/// Threads, registers, shared memory and places for blocks: parts of one SM, or SMs' worth.
+using Footprint = std::array<double, profile::kSmResources>;
+constexpr Footprint kWholeSm{1, 1, 1, 1};
+
 /// What a kernel asks of the device.
 struct Demand {
   Curve curve;
@@ -38,6 +44,8 @@ struct Demand {
   double blocks_per_sm = 1;
   std::array<float, profile::kResources> sensitivity{};
   std::array<float, profile::kResources> pressure{};
+  /// Parts of an SM that `blocks_per_sm` blocks take, each above 0.
+  Footprint footprint = kWholeSm;
   Cells cells;
   /// Lower goes first.
   int priority = 0;
@@ -73,7 +81,7 @@ class Model {
   struct Segment {
     Cells cells;
     double sms = 0;
-    double free = 0;
+    Footprint taken{};        // SMs' worth of each resource
     std::uint32_t owner = 0;  // the kernel that what comes free here goes to
     bool owned = false;
   };
@@ -97,8 +105,7 @@ class Model {
     double wait_us = 0;
     double wait_due_us = 0;
     double held = 0;
-    double covered = 0;  // SMs that its blocks lie on
-    double shared = 0;   // SMs' worth of issue rate that they have there
+    double shared = 0;  // SMs' worth of issue rate that its blocks have
     double undisturbed_us = 0;
     std::array<double, profile::kResources> used{};
     bool dispatched = false;  // all its blocks have started
@@ -113,8 +120,11 @@ class Model {
   void finish(std::size_t place);
   void settle(double now_us);
   bool take_free(Running& kernel, double now_us);
+  void take(Running& kernel, std::size_t s, double room);
+  double free_room(const Running& kernel, std::size_t s, const Footprint& given) const;
   void dispatch(Running& kernel, double now_us);
   void claim(double now_us);
+  double claimable_room(std::size_t place) const;
   void hand_over(std::size_t place);
   void set_paces(double now_us);
   void share_segment(std::size_t s);

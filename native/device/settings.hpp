@@ -13,6 +13,9 @@ struct Settings {
   /// How far the blocks of a kernel of several waves are out of step, 0 to 1. At 0 its room comes
   /// free all at once at the end of a wave, at 1 evenly over the time.
   double stagger = 0.5;
+  /// A kernel of several waves ends unevenly: the part of the room of its last wave that is free,
+  /// on average, while that runs.
+  double drain = 0.25;
   /// Kernels whose blocks lie on the same SMs: the part of the SM's issue rate that they do not
   /// take from each other, 0 to 1. At 0 each has what its share of the room is, at 1 each runs as
   /// alone.

@@ -1,6 +1,7 @@
 #include "emulator/executor.hpp"
 
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -180,7 +181,7 @@ void Executor::advance(double now) {
     return;
   }
   while (true) {
-    refresh_rates();
+    look_at_others();
     const double next_us = next_due_us();
     if (next_us > now) break;
     progress_to(std::max(next_us, last_us_));
@@ -193,27 +194,22 @@ void Executor::advance(double now) {
 double Executor::next_due_us() {
   while (!agenda_.empty() && agenda_.top().op->ticket != agenda_.top().ticket) agenda_.pop();
   double next_us = agenda_.empty() ? kNever : agenda_.top().at_us;
-  for (std::size_t k = 0; k < resident_.size(); ++k) {
-    next_us = std::min(next_us, last_us_ + remaining_[k] / rates_[k]);
-  }
-  return next_us;
+  return resident_.empty() ? next_us : std::min(next_us, device_.next_us());
 }
 
 // Moves the kernels on to `at_us`, at which at most one thing more falls due.
 void Executor::progress_to(double at_us) {
-  const double passed_us = at_us - last_us_;
   last_us_ = at_us;
-  constexpr double kRounding = 1e-9;
-  for (std::size_t k = resident_.size(); k-- > 0;) {
-    remaining_[k] -= std::isinf(rates_[k]) ? 1 : passed_us * rates_[k];
-    if (remaining_[k] > kRounding) continue;
-    Op* op = resident_[k];
-    resident_.erase(resident_.begin() + static_cast<std::ptrdiff_t>(k));
-    remaining_.erase(remaining_.begin() + static_cast<std::ptrdiff_t>(k));
-    rates_.erase(rates_.begin() + static_cast<std::ptrdiff_t>(k));
-    rates_stale_ = unpublished_ = true;
+  if (!resident_.empty()) device_.advance(at_us, ended_);
+  for (const auto id : ended_) {
+    const auto k = std::ranges::find(running_, id, &RunningKernel::id) - running_.begin();
+    Op* op = resident_[static_cast<std::size_t>(k)];
+    resident_.erase(resident_.begin() + k);
+    running_.erase(running_.begin() + k);
+    unpublished_ = true;
     complete(*op, at_us);
   }
+  ended_.clear();
   if (!agenda_.empty() && agenda_.top().at_us <= at_us) {
     const auto due = agenda_.top();
     agenda_.pop();
@@ -278,10 +274,14 @@ void Executor::fill_device() {
     Op* op = *urgent;
     queued_.erase(urgent);
     if (!begin_effects(*op)) fault_ = CUDA_ERROR_ILLEGAL_ADDRESS;
+    const auto& kernel = std::get<Kernel>(op->work);
+    const auto id = (static_cast<std::uint64_t>(getpid()) << 40U) | ++kernels_;
     resident_.push_back(op);
-    remaining_.push_back(1);
-    rates_.push_back(0);
-    rates_stale_ = unpublished_ = true;
+    running_.push_back(
+        {kernel.sms, kernel.image->shape(kernel.blocks()), kernel.priority, last_us_, id});
+    if (resident_.size() == 1) look_at_others();
+    device_.start(last_us_, running_.back());
+    unpublished_ = true;
   }
 }
 
@@ -307,46 +307,30 @@ void Executor::poll_waits(double at_us) {
   }
 }
 
-void Executor::refresh_rates() {
-  if (settings_.instant) return;
-  if (resident_.empty()) return;
+// What the other processes run matters only while this one does.
+void Executor::look_at_others() {
+  if (settings_.instant || resident_.empty()) return;
   const auto generation = shared_state().generation();
-  const bool sweep = last_us_ - others_read_us_ > kSweepUs / settings_.dilation;
-  if (generation != others_generation_ || (sweep && !others_.empty())) {
-    others_generation_ = generation;
-    others_read_us_ = last_us_;
-    shared_state().read_others(others_, sweep);
-    rates_stale_ = true;
-  }
-  if (!rates_stale_) return;
-  rates_stale_ = false;
-  std::vector<device::RunningKernel> all;
-  for (Op* op : resident_) {
-    const auto& kernel = std::get<Kernel>(op->work);
-    all.push_back({kernel.sms, kernel.image->shape(kernel.blocks()), kernel.priority});
-  }
-  all.insert(all.end(), others_.begin(), others_.end());
-  std::vector<double> rates(all.size());
-  device::progress_rates(all, rates);
-  std::copy_n(rates.begin(), rates_.size(), rates_.begin());
+  const bool sweep =
+      device_.has_others() && last_us_ - others_read_us_ > kSweepUs / settings_.dilation;
+  if (generation == others_generation_ && !sweep) return;
+  others_generation_ = generation;
+  others_read_us_ = last_us_;
+  shared_state().read_others(others_, sweep);
+  device_.mirror(last_us_, others_);
 }
 
 void Executor::publish() {
   unpublished_ = false;
   if (settings_.instant) return;
-  std::vector<device::RunningKernel> mine;
-  for (Op* op : resident_) {
-    const auto& kernel = std::get<Kernel>(op->work);
-    mine.push_back({kernel.sms, kernel.image->shape(kernel.blocks()), kernel.priority});
-  }
-  shared_state().publish(mine);
+  shared_state().publish(running_);
   others_generation_ += 1;  // ours; if another came between, the numbers differ and we look
 }
 
 void Executor::sleep_until_needed(std::uint32_t seen) {
-  refresh_rates();
+  look_at_others();
   double next_us = next_due_us();
-  if (!others_.empty() && !resident_.empty()) {
+  if (device_.has_others() && !resident_.empty()) {
     next_us = std::min(next_us, last_us_ + kSweepUs / settings_.dilation);
   }
   std::int64_t timeout_ns = -1;

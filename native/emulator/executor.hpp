@@ -10,7 +10,7 @@
 #include <random>
 #include <vector>
 
-#include "device/fluid_model.hpp"
+#include "emulator/device_view.hpp"
 #include "emulator/host_calls.hpp"
 #include "emulator/op.hpp"
 #include "emulator/settings.hpp"
@@ -74,7 +74,7 @@ class Executor {  // NOLINT(bugprone-random-generator-seed): see random_
   void schedule(Op& op, double at_us);
   void poll_waits(double at_us);
   void fill_device();
-  void refresh_rates();
+  void look_at_others();
   void publish();
   void sleep_until_needed(std::uint32_t seen);
   double random_delay_us(const Op& op);
@@ -90,19 +90,21 @@ class Executor {  // NOLINT(bugprone-random-generator-seed): see random_
   std::priority_queue<Due, std::vector<Due>, std::greater<>> agenda_;
   std::vector<Op*> arrivals_;  // submitted and free to start, or back from the host
   std::deque<Op*> ready_;
-  std::vector<Op*> resident_;      // kernels on the device
-  std::vector<double> remaining_;  // of each, from 1 to 0
-  std::vector<double> rates_;      // of each, in parts per µs
-  std::deque<Op*> queued_;         // kernels that wait for a place
-  std::vector<Op*> polled_;        // value waits
-  std::vector<device::RunningKernel> others_;
+  // Kernels on the device, and what the other processes see of each.
+  std::vector<Op*> resident_;
+  std::vector<RunningKernel> running_;
+  DeviceView device_;
+  std::vector<std::uint64_t> ended_;
+  std::deque<Op*> queued_;   // kernels that wait for a place
+  std::vector<Op*> polled_;  // value waits
+  std::vector<RunningKernel> others_;
   std::uint32_t others_generation_ = 0;
   double others_read_us_ = 0;
   double last_us_ = 0;  // how far the kernels have been advanced
-  bool rates_stale_ = false;
   bool unpublished_ = false;
   std::uint64_t next_ticket_ = 1;
-  std::mt19937_64 random_;  // seeded by the thread
+  std::uint64_t kernels_ = 0;  // put on the device so far
+  std::mt19937_64 random_;     // seeded by the thread
 };
 
 }  // namespace fico::emulator

@@ -1,7 +1,10 @@
 #include "emulator/kernel_image.hpp"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstring>
+#include <functional>
 
 #include "emulator/memory.hpp"
 
@@ -43,15 +46,38 @@ bool read_number(std::string_view text, Number& value) {
   return error == std::errc{} && end == text.data() + text.size() && value >= 0;
 }
 
-bool read_sizes(std::string_view text, std::vector<std::size_t>& sizes) {
-  sizes.clear();
+// Numbers that commas separate.
+template <class Number>
+bool read_list(std::string_view text, std::vector<Number>& list) {
+  list.clear();
   while (!text.empty()) {
     const auto comma = std::min(text.find(','), text.size());
-    std::size_t size = 0;
-    if (!read_number(text.substr(0, comma), size) || !size) return false;
-    sizes.push_back(size);
+    Number value = 0;
+    if (!read_number(text.substr(0, comma), value)) return false;
+    list.push_back(value);
     text.remove_prefix(std::min(comma + 1, text.size()));
   }
+  return true;
+}
+
+bool read_sizes(std::string_view text, std::vector<std::size_t>& sizes) {
+  return read_list(text, sizes) && std::ranges::find(sizes, 0U) == sizes.end();
+}
+
+// A duration for each number of units, which never grows with them.
+bool read_curve(std::string_view text, device::KernelShape& timing) {
+  std::vector<float> curve;
+  if (!read_list(text, curve) || curve.empty() || curve.size() > device::kUnits) return false;
+  if (curve.back() <= 0 || !std::ranges::is_sorted(curve, std::greater{})) return false;
+  std::ranges::copy(curve, timing.curve_us.begin());
+  timing.curve_points = curve.size();
+  return true;
+}
+
+bool read_shares(std::string_view text, std::array<float, profile::kResources>& shares) {
+  std::vector<float> list;
+  if (!read_list(text, list) || list.size() != shares.size()) return false;
+  std::ranges::copy(list, shares.begin());
   return true;
 }
 
@@ -76,11 +102,15 @@ bool read_kernel_option(std::string_view key, std::string_view value, KernelImag
     }
     return false;
   }
+  auto& timing = kernel.timing;
   if (key == "blocks_per_sm") {
-    return read_number(value, kernel.blocks_per_sm) && kernel.blocks_per_sm > 0;
+    return read_number(value, timing.blocks_per_sm) && timing.blocks_per_sm > 0;
   }
-  if (key == "us_per_block") return read_number(value, kernel.us_per_block);
-  if (key == "saturates_sms") return read_number(value, kernel.saturates_sms);
+  if (key == "us_per_block") return read_number(value, timing.us_per_block);
+  if (key == "saturates_sms") return read_number(value, timing.saturates_sms);
+  if (key == "curve") return read_curve(value, timing);
+  if (key == "pressure") return read_shares(value, timing.pressure);
+  if (key == "sensitivity") return read_shares(value, timing.sensitivity);
   if (key == "params") return read_sizes(value, kernel.param_sizes);
   return false;
 }

@@ -4,6 +4,7 @@
 //
 //   fico-emulated-module
 //   kernel NAME op=OP [blocks_per_sm=N] [us_per_block=X] [saturates_sms=N] [params=SIZE,SIZE,...]
+//               [curve=US,US,...] [pressure=C,M,L] [sensitivity=C,M,L]
 //   global NAME bytes=N
 #pragma once
 
@@ -15,7 +16,7 @@
 #include <string_view>
 #include <vector>
 
-#include "device/fluid_model.hpp"
+#include "device/kernel_shape.hpp"
 
 namespace fico::emulator {
 
@@ -24,15 +25,16 @@ enum class KernelOp : std::uint8_t { kSpin, kFill, kAxpy, kMix, kMix2, kFault };
 struct KernelImage {
   std::string name;
   KernelOp op = KernelOp::kSpin;
-  std::uint32_t blocks_per_sm = 1;
-  double us_per_block = 1;
-  std::uint32_t saturates_sms = 0;
+  /// What its duration depends on, but for the number of blocks.
+  device::KernelShape timing{.us_per_block = 1};
   std::vector<std::size_t> param_sizes;
   std::vector<std::size_t> param_offsets;
   std::size_t params_bytes = 0;
 
   device::KernelShape shape(double blocks) const {
-    return {blocks, us_per_block, blocks_per_sm, saturates_sms};
+    auto whole = timing;
+    whole.blocks = blocks;
+    return whole;
   }
 };
 

@@ -42,15 +42,16 @@ void check_cluster(const Context& context, const Kernel& kernel) {
   }
   const std::uint64_t blocks = std::uint64_t{size.x} * size.y * size.z;
   // Blocks of a cluster run on co-scheduled SMs, at least one of them each.
-  const bool fits = blocks <= device::kMaxClusterBlocks && (blocks == 1 || context.co_scheduled) &&
-                    blocks <= std::uint64_t{context.sms.count()} * kernel.image->blocks_per_sm;
+  const bool fits =
+      blocks <= device::kMaxClusterBlocks && (blocks == 1 || context.co_scheduled) &&
+      blocks <= std::uint64_t{context.sms.count()} * kernel.image->timing.blocks_per_sm;
   require(fits, CUDA_ERROR_INVALID_CLUSTER_SIZE);
 }
 
 void check_cooperative(const Context& context, const Kernel& kernel) {
   const auto* attribute = find_attribute(kernel, CU_LAUNCH_ATTRIBUTE_COOPERATIVE);
   if (!attribute || !attribute->value.cooperative) return;
-  const double room = double(context.sms.count()) * kernel.image->blocks_per_sm;
+  const double room = double(context.sms.count()) * kernel.image->timing.blocks_per_sm;
   require(kernel.blocks() <= room, CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
 }
 

@@ -67,7 +67,8 @@ CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, CUfun
   return api([&](Call& call) {
     require_value(blocks != nullptr && block_size > 0);
     const bool fits = static_cast<unsigned>(block_size) <= fico::device::kMaxThreadsPerBlock;
-    *blocks = fits ? static_cast<int>(function_of(call.rt, function).image->blocks_per_sm) : 0;
+    *blocks =
+        fits ? static_cast<int>(function_of(call.rt, function).image->timing.blocks_per_sm) : 0;
     return CUDA_SUCCESS;
   });
 }
@@ -87,7 +88,8 @@ CUresult cuOccupancyMaxActiveClusters(int* clusters, CUfunction function,
     const unsigned blocks = cluster_blocks(*config);
     const bool possible = blocks > 0 && blocks <= fico::device::kMaxClusterBlocks &&
                           (blocks == 1 || context.co_scheduled);
-    *clusters = possible ? static_cast<int>(context.sms.count() * image.blocks_per_sm / blocks) : 0;
+    *clusters =
+        possible ? static_cast<int>(context.sms.count() * image.timing.blocks_per_sm / blocks) : 0;
     return CUDA_SUCCESS;
   });
 }
@@ -110,7 +112,7 @@ CUresult cuOccupancyMaxPotentialBlockSize(int* min_grid, int* block_size, CUfunc
     const auto& image = *function_of(call.rt, function).image;
     constexpr int largest = fico::device::kMaxThreadsPerBlock;
     *block_size = limit > 0 ? std::min(limit, largest) : largest;
-    *min_grid = static_cast<int>(current_context(call.rt).sms.count() * image.blocks_per_sm);
+    *min_grid = static_cast<int>(current_context(call.rt).sms.count() * image.timing.blocks_per_sm);
     return CUDA_SUCCESS;
   });
 }

@@ -17,11 +17,13 @@ namespace fico::emulator {
 namespace {
 
 // Version of the layout below, in the low byte; a file that says otherwise is replaced.
-constexpr std::uint64_t kMagic = 0x6F63'6966'656D'7501;
+constexpr std::uint64_t kMagic = 0x6F63'6966'656D'7502;
 constexpr unsigned kPidBits = 22;
+// Looks at a slot that is being written; then it is skipped, as its owner may have been killed.
+constexpr int kTries = 1000;
 
-constexpr std::size_t kKernelWords = (sizeof(device::RunningKernel) + 7) / 8;
-static_assert(sizeof(device::RunningKernel) == kKernelWords * 8);
+constexpr std::size_t kKernelWords = (sizeof(RunningKernel) + 7) / 8;
+static_assert(sizeof(RunningKernel) == kKernelWords * 8);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
 using KernelWords = std::array<std::uint64_t, kKernelWords>;
@@ -60,6 +62,21 @@ std::uint64_t owner_of(std::uint64_t pid) {
 
 bool is_alive(std::uint64_t owner) {
   return owner_of(owner & ((std::uint64_t{1} << kPidBits) - 1)) == owner;
+}
+
+// Appends the kernels of a slot; false, with nothing appended, where the owner was writing.
+bool read_slot(const Slot& slot, std::vector<RunningKernel>& kernels) {
+  const auto before = slot.sequence.load();
+  const auto count = std::min<std::uint64_t>(slot.count.load(), kMaxResident);
+  const auto keep = kernels.size();
+  for (std::size_t k = 0; k < count; ++k) {
+    KernelWords words;
+    for (std::size_t w = 0; w < kKernelWords; ++w) words[w] = slot.kernels[k][w].load();
+    kernels.push_back(std::bit_cast<RunningKernel>(words));
+  }
+  if (before % 2 == 0 && slot.sequence.load() == before) return true;
+  kernels.resize(keep);
+  return false;
 }
 
 }  // namespace
@@ -162,7 +179,7 @@ void SharedState::close() {
   slot.owner.compare_exchange_strong(owner, 0);
 }
 
-void SharedState::publish(std::span<const device::RunningKernel> kernels) {
+void SharedState::publish(std::span<const RunningKernel> kernels) {
   auto& slot = file_->slots[slot_];
   if (slot.owner.load() != owner_) return;  // closed: the process is ending
   const auto sequence = slot.sequence.load(std::memory_order_relaxed);
@@ -182,27 +199,19 @@ void SharedState::publish(std::span<const device::RunningKernel> kernels) {
 
 std::uint32_t SharedState::generation() const { return file_->generation.load(); }
 
-void SharedState::read_others(std::vector<device::RunningKernel>& kernels, bool sweep) {
+void SharedState::read_others(std::vector<RunningKernel>& kernels, bool sweep) {
   kernels.clear();
   for (unsigned i = 0; i < kMaxProcesses; ++i) {
     auto& slot = file_->slots[i];
     auto owner = slot.owner.load();
     if (i == slot_ || !owner) continue;
-    const auto before = slot.sequence.load();
-    const auto count = std::min<std::uint64_t>(slot.count.load(), kMaxResident);
-    if (!count) continue;
+    if (!slot.count.load()) continue;
     if (sweep && !is_alive(owner)) {
       slot.owner.compare_exchange_strong(owner, 0);
       continue;
     }
-    const auto keep = kernels.size();
-    for (std::size_t k = 0; k < count; ++k) {
-      KernelWords words;
-      for (std::size_t w = 0; w < kKernelWords; ++w) words[w] = slot.kernels[k][w].load();
-      kernels.push_back(std::bit_cast<device::RunningKernel>(words));
+    for (int tries = 0; tries < kTries && !read_slot(slot, kernels); ++tries) {
     }
-    // A torn slot is skipped: its owner publishes again and wakes us.
-    if ((before & 1U) || slot.sequence.load() != before) kernels.resize(keep);
   }
 }
 

@@ -7,7 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "device/fluid_model.hpp"
+#include "device/kernel_shape.hpp"
+#include "device/sm_set.hpp"
 
 namespace fico::emulator {
 
@@ -15,11 +16,24 @@ inline constexpr unsigned kMaxProcesses = 64;
 /// Kernels of one process that are on the device at once; others wait, as on a real GPU.
 inline constexpr unsigned kMaxResident = 32;
 
+/// A kernel that is on the device now. Without padding, for shared memory.
+struct RunningKernel {
+  device::SmSet sms;
+  device::KernelShape shape;
+  /// Lower is more urgent.
+  std::int64_t priority = 0;
+  /// When it came to the device, in emulated time.
+  double arrival_us = 0;
+  /// Unique among all processes that run.
+  std::uint64_t id = 0;
+};
+
 struct SharedFile;
 
 /// No lock is ever held in the file. A process owns one slot through its pid and start time in one
 /// word, so that a process killed at any instruction leaves a slot that the next one can take; what
-/// it publishes is guarded by a sequence number, and a reader that finds it torn skips the slot.
+/// it publishes is guarded by a sequence number, and a reader that finds it torn looks again, but
+/// not for ever.
 class SharedState {
  public:
   /// Maps the file, making it or replacing a damaged one. Where that is impossible the process is
@@ -31,12 +45,12 @@ class SharedState {
   void close();
 
   /// Kernels that this process runs now; executor thread only.
-  void publish(std::span<const device::RunningKernel> kernels);
+  void publish(std::span<const RunningKernel> kernels);
   /// Changes when another process has published; executor thread only.
   std::uint32_t generation() const;
   /// Kernels of the others; with `sweep`, slots of dead processes are freed on the way, which costs
   /// some system calls. Executor thread only.
-  void read_others(std::vector<device::RunningKernel>& kernels, bool sweep);
+  void read_others(std::vector<RunningKernel>& kernels, bool sweep);
 
   void publish_memory(std::uint64_t bytes);
   std::uint64_t memory_of_others() const;

@@ -23,6 +23,9 @@ enum class Bound : std::uint8_t { kLatency = 0, kCompute = 1, kMemory = 2 };
 enum class Resource : std::uint8_t { kCompute = 0, kMemory = 1, kL2 = 2 };
 constexpr std::uint32_t kResources = 3;
 
+// What the blocks on one SM share: threads, registers, shared memory, places for blocks.
+constexpr std::uint32_t kSmResources = 4;
+
 struct Kernel {
   // Duration alone on units [0, n), index n - 1; as long as the device has units, the rest 0. Never
   // grows with n.
@@ -38,6 +41,10 @@ struct Kernel {
   float sensitivity[kResources];
   // The part of a resource it uses itself on half of the units, 0 to 1.
   float pressure[kResources];
+  // The parts of an SM's resources that `blocks_per_sm` blocks take together, 0 to 1
+  // (footprint.hpp): what they leave, another kernel's blocks may take. All 0: not known, taken for
+  // all of them.
+  float footprint[kSmResources];
   // Fewest units at which it is at most 5% slower than on all of them.
   std::uint16_t right_units;
   Class kernel_class;

@@ -1,11 +1,10 @@
-// The fluid model: durations alone are those of the formula; shared SMs are shared as documented.
-#include "device/fluid_model.hpp"
-
+// Kernels that are described take what the formula or the curve says; SMs split as documented.
 #include <cmath>
 #include <vector>
 
 #include "check.hpp"
 #include "device/h200.hpp"
+#include "device/kernel_shape.hpp"
 
 using namespace fico::device;
 
@@ -13,81 +12,45 @@ namespace {
 
 bool near(double left, double right) { return std::abs(left - right) <= 1e-6 * std::abs(right); }
 
-std::vector<double> shares_of(const std::vector<RunningKernel>& kernels) {
-  std::vector<double> shares(kernels.size());
-  share_sms(kernels, shares);
-  return shares;
+// Alone on the SMs, by the model.
+double modelled_us(const KernelShape& shape, const SmSet& sms) {
+  Model model(std::vector<std::uint32_t>(kSmCount, 1));
+  SmDurations durations;
+  model.start(0, demand_of(shape, sms, 0, durations), 0);
+  std::vector<Completion> ended;
+  while (ended.empty()) model.advance(model.next_us(), ended);
+  return ended[0].time_us;
 }
-
-constexpr KernelShape kWide{.blocks = 1e6, .us_per_block = 10, .blocks_per_sm = 2};
 
 }  // namespace
 
-TEST(alone_a_kernel_takes_whole_waves) {
+TEST(a_described_kernel_takes_whole_waves) {
   const KernelShape shape{.blocks = 529, .us_per_block = 10, .blocks_per_sm = 4};
   CHECK(near(alone_us(shape, 132), 20));  // 528 blocks fit, so there is a second wave
   CHECK(near(alone_us(shape, 66), 30));
-  CHECK(std::isinf(alone_us(shape, 0)));
   for (unsigned sms = 1; sms <= kSmCount; ++sms) {
-    const RunningKernel kernel{SmSet::range(0, sms), shape};
-    double rate = 0;
-    progress_rates({&kernel, 1}, {&rate, 1});
-    CHECK(near(1 / rate, std::ceil(529.0 / (4 * sms)) * 10));
+    CHECK(near(modelled_us(shape, SmSet::range(0, sms)), std::ceil(529.0 / (4 * sms)) * 10));
   }
 }
 
 TEST(beyond_saturation_sms_gain_nothing) {
   const KernelShape shape{
       .blocks = 132, .us_per_block = 10, .blocks_per_sm = 1, .saturates_sms = 33};
-  CHECK(near(alone_us(shape, 132), 40));
-  CHECK(near(alone_us(shape, 33), 40));
-  CHECK(near(alone_us(shape, 11), 120));
+  for (unsigned sms : {33U, 100U, 132U}) CHECK(near(modelled_us(shape, SmSet::range(0, sms)), 40));
+  CHECK(near(modelled_us(shape, SmSet::range(20, 31)), 120));
 }
 
-TEST(equal_kernels_share_equally) {
-  const auto shares = shares_of({{SmSet::all(), kWide}, {SmSet::all(), kWide}});
-  CHECK(near(shares[0], 66));
-  CHECK(near(shares[1], 66));
-}
-
-TEST(disjoint_partitions_do_not_disturb_each_other) {
-  const auto shares = shares_of({{SmSet::range(0, 80), kWide}, {SmSet::range(80, 132), kWide}});
-  CHECK(near(shares[0], 80));
-  CHECK(near(shares[1], 52));
-}
-
-TEST(an_unconfined_kernel_also_uses_the_sms_of_a_partition) {
-  const auto shares = shares_of({{SmSet::all(), kWide}, {SmSet::range(0, 40), kWide}});
-  CHECK(near(shares[0], 92 + 20));
-  CHECK(near(shares[1], 20));
-}
-
-TEST(what_a_small_kernel_leaves_goes_to_the_others) {
-  const KernelShape small{.blocks = 20, .us_per_block = 10, .blocks_per_sm = 1};
-  const auto shares = shares_of({{SmSet::all(), small}, {SmSet::all(), kWide}});
-  CHECK(near(shares[0], 20));
-  CHECK(near(shares[1], 112));
-}
-
-TEST(higher_priority_is_served_first) {
-  const KernelShape half{.blocks = 66, .us_per_block = 10, .blocks_per_sm = 1};
-  auto shares = shares_of({{SmSet::all(), kWide, 0}, {SmSet::all(), half, -5}});
-  CHECK(near(shares[0], 66));
-  CHECK(near(shares[1], 66));
-  shares = shares_of({{SmSet::all(), kWide, 0}, {SmSet::all(), kWide, -5}});
-  CHECK_EQ(shares[0], 0);
-  CHECK(near(shares[1], 132));
-}
-
-TEST(no_sm_is_given_twice) {
-  const std::vector<RunningKernel> kernels{
-      {SmSet::all(), kWide, 0},
-      {SmSet::range(0, 40), kWide, 0},
-      {SmSet::range(20, 60), {.blocks = 7, .us_per_block = 1, .blocks_per_sm = 2}, -1},
-      {SmSet::range(50, 132), kWide, 0}};
-  double total = 0;
-  for (auto share : shares_of(kernels)) total += share;
-  CHECK(near(total, 132));
+TEST(a_curve_is_followed) {
+  KernelShape shape{.blocks = 1000, .blocks_per_sm = 2};
+  shape.curve_points = 3;
+  shape.curve_us = {90, 50, 40};
+  const double expected[] = {90, 50, 40, 40};
+  for (unsigned n = 1; n <= 4; ++n) {
+    CHECK(near(modelled_us(shape, SmSet::range(0, n * kUnitSms)), expected[n - 1]));
+  }
+  CHECK(near(modelled_us(shape, SmSet::all()), 40));
+  CHECK(near(modelled_us(shape, SmSet::range(4, 8)), 180));
+  CHECK(near(modelled_us(shape, SmSet::range(0, 12)), 2 / (1 / 90.0 + 1 / 50.0)));
 }
 
 TEST(splits_cover_the_device_once) {

@@ -41,11 +41,11 @@ Board& make_board() {
       mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
 }
 
-double ms_of(const World& world, CUstream stream, int kernels) {
+double ms_of(const World& world, CUstream stream, int kernels, const char* name = "slow") {
   CUevent events[2];
   for (auto& event : events) OK(CU(cuEventCreate)(&event, CU_EVENT_DEFAULT));
   OK(CU(cuEventRecord)(events[0], stream));
-  for (int i = 0; i < kernels; ++i) OK(launch(world.function("slow"), stream, nullptr, 132 * 2));
+  for (int i = 0; i < kernels; ++i) OK(launch(world.function(name), stream, nullptr, 132 * 2));
   OK(CU(cuEventRecord)(events[1], stream));
   OK(CU(cuStreamSynchronize)(stream));
   float ms = 0;
@@ -53,24 +53,31 @@ double ms_of(const World& world, CUstream stream, int kernels) {
   return ms;
 }
 
+// A process of a pair: the kernel that it runs and its units; up to unit 0 is all SMs.
+struct Side {
+  unsigned lo = 0;
+  unsigned hi = 0;
+  const char* kernel = "slow";
+};
+
 // Two processes that keep the device busy together; each measures kernels of 2 waves on its units
 // and gives the ms of one kernel.
-std::vector<double> measure_pair(unsigned a_lo, unsigned a_hi, unsigned b_lo, unsigned b_hi) {
+std::vector<double> measure_pair(const Side& a, const Side& b) {
   auto& board = make_board();
   int pipes[2][2];
   for (int side = 0; side < 2; ++side) {
     if (pipe(pipes[side]) != 0) std::exit(1);
     if (fork_child() != 0) continue;
     const World world;
-    const unsigned lo = side ? b_lo : a_lo;
-    const unsigned hi = side ? b_hi : a_hi;
+    const auto& [lo, hi, kernel] = side ? b : a;
     const auto stream = hi ? make_green_stream(make_green(lo, hi)) : make_stream();
     ++board.arrived;
     while (board.arrived < 2) usleep(100);
-    ms_of(world, stream, 2);
-    const double ms = ms_of(world, stream, 6) / 6;
+    ms_of(world, stream, 2, kernel);
+    const double ms = ms_of(world, stream, 6, kernel) / 6;
     ++board.finished;
-    while (board.finished < 2) ms_of(world, stream, 1);  // stay busy while the other measures
+    while (board.finished < 2)
+      ms_of(world, stream, 1, kernel);  // stay busy while the other measures
     if (write(pipes[side][1], &ms, sizeof ms) != sizeof ms) _exit(1);
     _exit(failures);
   }
@@ -94,18 +101,28 @@ bool near(double value, double expected) {
 TEST(processes_share_the_sms) {
   const auto path = use_state("share");
   // Two waves of 1 ms on all SMs, twice as many on half of them.
-  for (double ms : measure_pair(0, 0, 0, 0)) CHECK(near(ms, 4));
+  for (double ms : measure_pair({}, {})) CHECK(near(ms, 4));
   unlink(path.c_str());
 }
 
 TEST(partitions_hold_between_processes) {
   const auto path = use_state("partitions");
-  const auto disjoint = measure_pair(0, 11, 11, 15);  // 88 and 32 SMs: 3 and 9 waves of 264 blocks
+  const auto disjoint =
+      measure_pair({0, 11}, {11, 15});  // 88 and 32 SMs: 3 and 9 waves of 264 blocks
   CHECK(near(disjoint[0], 3));
   CHECK(near(disjoint[1], 9));
-  const auto same = measure_pair(0, 11, 0, 11);
+  const auto same = measure_pair({0, 11}, {0, 11});
   CHECK(near(same[0], 6));
   CHECK(near(same[1], 6));
+  unlink(path.c_str());
+}
+
+TEST(processes_disturb_each_other_through_memory) {
+  const auto path = use_state("interference");
+  // 264 blocks are 5 waves on 64 SMs as on 56.
+  const auto ms = measure_pair({0, 8, "touchy"}, {8, 15, "loud"});
+  CHECK(near(ms[0], 5 * 1.6));
+  CHECK(near(ms[1], 5));
   unlink(path.c_str());
 }
 

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <string>
 #include <thread>
 
 #include "emulator_world.hpp"
@@ -357,6 +358,35 @@ TEST(cooperative_grids_must_fit_the_partition) {
   CHECK_EQ(cooperative(65, stream), CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
   OK(cooperative(528, nullptr));
   CHECK_EQ(cooperative(529, nullptr), CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
+}
+
+TEST(a_kernel_follows_its_curve) {
+  const auto world = World::timed();
+  const double expected_ms[] = {9, 5, 4, 4};
+  for (unsigned units = 1; units <= 4; ++units) {
+    const auto stream = make_green_stream(make_green(2, 2 + units));
+    CUevent events[2];
+    for (auto& event : events) OK(CU(cuEventCreate)(&event, CU_EVENT_DEFAULT));
+    OK(CU(cuEventRecord)(events[0], stream));
+    OK(launch(world.function("curved"), stream, nullptr, 1000));
+    OK(CU(cuEventRecord)(events[1], stream));
+    OK(CU(cuStreamSynchronize)(stream));
+    float ms = 0;
+    OK(CU(cuEventElapsedTime)(&ms, events[0], events[1]));
+    CHECK(ms >= expected_ms[units - 1] * 0.999 && ms < expected_ms[units - 1] * 1.01 + 1);
+  }
+}
+
+TEST(kernels_that_are_not_understood_are_refused) {
+  [[maybe_unused]] const auto world = World::instant();
+  std::fclose(stderr);  // a line is said there for each
+  for (const char* options :
+       {"curve=", "curve=1,2", "curve=0", "curve=2,x", "pressure=1,1", "sensitivity=0,-1,0",
+        "curve=17,16,15,14,13,12,11,10,9,8,7,6,5,4,3,2,1", "us_per_block=", "unknown=1"}) {
+    const auto text = std::string("fico-emulated-module\nkernel k op=spin ") + options + "\n";
+    CUmodule module = nullptr;
+    CHECK(CU(cuModuleLoadData)(&module, text.c_str()) != CUDA_SUCCESS);
+  }
 }
 
 TEST(a_chain_of_kernels_takes_the_modelled_time) {
