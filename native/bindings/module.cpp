@@ -27,6 +27,7 @@ using fico::arena::Arena;
 namespace {
 
 std::string demangle(const std::string& name) {
+  if (!name.starts_with("_Z")) return name;  // "i" would be read as a type
   int status = 0;
   const std::unique_ptr<char, void (*)(void*)> text(
       abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status), &std::free);

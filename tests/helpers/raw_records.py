@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,13 +68,15 @@ class Recorder:
     seed: int = 0
     jitter: float = 0.02
     gap_jitter: float = 0.3
+    pace_us: float = 0.0
+    """Time that the program takes to issue a launch."""
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
         self._now_us = 1000.0
         self._correlation = 1
         self._graph = 1
-        self._rows: list[tuple[object, ...]] = []
+        self._rows: list[tuple[Any, ...]] = []
         self._names: dict[str, int] = {}
 
     def play(self, calls: Iterable[Call]) -> Recorder:
@@ -95,6 +98,7 @@ class Recorder:
         for index, step in enumerate(call.steps):
             gap_us = step.gap_us * (1 + self.gap_jitter * self._random.random())
             start_us = ends.get(step.stream, self._now_us) + gap_us
+            start_us = max(start_us, self._now_us + index * self.pace_us)
             length_us = step.beside_us(self.sms, self.neighbour)
             length_us *= 1 + self.jitter * abs(self._random.gauss(0, 1))
             ends[step.stream] = start_us + length_us
@@ -102,7 +106,9 @@ class Recorder:
             self._record(step, start_us, length_us, index, call.graph)
         self._now_us = max(ends.values(), default=self._now_us) + call.idle_us
 
-    def _record(self, step: Step, start_us: float, length_us: float, index: int, graph: bool) -> None:
+    def _record(
+        self, step: Step, start_us: float, length_us: float, index: int, graph: bool
+    ) -> None:
         is_kernel = step.kind == KERNEL
         self._rows.append(
             (
@@ -157,7 +163,9 @@ def decoder_step(context: int, layers: int = 4) -> tuple[Step, ...]:
     return (*(layer * layers), Step("argmax", blocks=1), Step("token_out", kind=COPY, size=8))
 
 
-def closed_loop(steps: tuple[Step, ...], count: int, *, graph: bool = False, idle_us: float = 20.0) -> list[Call]:
+def closed_loop(
+    steps: tuple[Step, ...], count: int, *, graph: bool = False, idle_us: float = 20.0
+) -> list[Call]:
     return [Call(steps, graph, idle_us)] * count
 
 
@@ -171,10 +179,12 @@ def measurement(
     *,
     neighbours: bool = True,
     seed: int = 0,
+    pace_us: float = 0.0,
 ) -> Measurement:
     """All windows of a program, and neighbours that lose a third of memory bandwidth to it."""
     windows = [
-        Recorder(UNIT_SMS[count - 1], seed=seed + count).play(calls).window() for count in units
+        Recorder(UNIT_SMS[count - 1], seed=seed + count, pace_us=pace_us).play(calls).window()
+        for count in units
     ]
     rates = {}
     if neighbours:

@@ -1,8 +1,8 @@
 """Look at what was learnt of a program's kernels.
 
-  fico profile show FILE        a summary, the classes and the top kernels
-  fico profile diff A B         what two profiles have in common, and what not
-  fico profile plot FILE        figures as SVG and as one HTML page
+fico profile show FILE        a summary, the classes and the top kernels
+fico profile diff A B         what two profiles have in common, and what not
+fico profile plot FILE        figures as SVG and as one HTML page
 """
 
 from __future__ import annotations
@@ -189,7 +189,13 @@ def _show_difference(found: TraceDifference, mine: TraceSummary, theirs: TraceSu
             f"  {len(found.ratios)} launches of over 5 us: median change "
             f"{_percent(found.median_change)}; the largest:"
         )
-        table = _table(("kernel", "left"), ("place", "right"), ("A us", "right"), ("B us", "right"), ("change", "right"))
+        table = _table(
+            ("kernel", "left"),
+            ("place", "right"),
+            ("A us", "right"),
+            ("B us", "right"),
+            ("change", "right"),
+        )
         from fico.report.kernel_names import short_name
 
         for ratio, one, other in changes:
@@ -217,7 +223,9 @@ def _plot(path: Path, output: Path | None) -> int:
 
     profile = load(path)
     stem = Path(path.name).with_suffix("")
-    outputs = [output] if output is not None else [stem.with_suffix(".html"), stem.with_suffix(".svg")]
+    outputs = (
+        [output] if output is not None else [stem.with_suffix(".html"), stem.with_suffix(".svg")]
+    )
     for target in outputs:
         match target.suffix.lower():
             case ".html" | ".htm":
@@ -225,7 +233,9 @@ def _plot(path: Path, output: Path | None) -> int:
             case ".svg":
                 written = _write_figures(profile, target)
             case _:
-                raise UsageError(f"{target} is neither .html nor .svg", "name it by what it shall be")
+                raise UsageError(
+                    f"{target} is neither .html nor .svg", "name it by what it shall be"
+                )
         for name in written:
             print(name)
     return 0

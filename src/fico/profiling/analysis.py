@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fico import _native
 from fico.profiling.classes import Thresholds, classify
 from fico.profiling.curves import fit_curve, right_units
 from fico.profiling.interference import (
@@ -31,29 +32,19 @@ EPSILON = 0.05
 
 
 def analyse(
-    measurement: Measurement,
-    demangle: Callable[[str], str],
-    thresholds: Thresholds | None = None,
-    epsilon: float = EPSILON,
+    measurement: Measurement, thresholds: Thresholds | None = None, epsilon: float = EPSILON
 ) -> Profile:
     """Make the profile.
 
     NoRequestsError: the program does not repeat itself. ValueError: no window was measured alone
-    on all units, or neighbours were measured on different numbers of units.
+    on all units, or not alone on the units on which it was measured beside neighbours.
     """
-    return _Analysis(measurement, demangle, thresholds or Thresholds(), epsilon).profile()
+    return _Analysis(measurement, thresholds or Thresholds(), epsilon).profile()
 
 
 class _Analysis:
-    def __init__(
-        self,
-        measurement: Measurement,
-        demangle: Callable[[str], str],
-        thresholds: Thresholds,
-        epsilon: float,
-    ) -> None:
+    def __init__(self, measurement: Measurement, thresholds: Thresholds, epsilon: float) -> None:
         self.measurement = measurement
-        self.demangle = demangle
         self.thresholds = thresholds
         self.epsilon = epsilon
         self.windows = measurement.windows
@@ -64,8 +55,10 @@ class _Analysis:
             raise ValueError("the program was not measured alone on all units")
         self.measured_units = tuple(sorted(alone))
         shared = {window.units for window in self.windows if window.neighbour is not None}
-        if len(shared) > 1:
-            raise ValueError(f"neighbours were measured on different units: {sorted(shared)}")
+        if len(shared) > 1 or not shared <= alone:
+            raise ValueError(
+                f"beside neighbours on {sorted(shared)} units, alone on {sorted(alone)}"
+            )
         self.shared_units = shared.pop() if shared else max(self.all_units // 2, 1)
         self.reference = self._windows_of(self.all_units, None)[0]
         self.requests: Requests = find_requests(self.windows, self.reference)
@@ -127,7 +120,7 @@ class _Analysis:
         )
         slowdowns = self._slowdowns(kind)
         sensitivities = sensitivity(slowdowns)
-        gaps_us = self._gaps_us(kind)
+        gaps_us = self._untraced(kind, self._gaps_us(kind))
         stream_of: dict[int, int] = {}
         names = self.windows[self.reference].names
         launches = []
@@ -153,7 +146,7 @@ class _Analysis:
                     trace=kind,
                     position=position,
                     kind=KIND_NAMES[row["kind"]],
-                    name=self.demangle(mangled),
+                    name=_native.demangle(mangled),
                     mangled=mangled,
                     grid=grid,
                     block=block,
@@ -199,14 +192,27 @@ class _Analysis:
             found = self.requests.found[index][kind]
             rows = self.windows[index].operations[np.maximum(found.rows, 0)]
             missing = found.rows < 0
-            starts = np.where(missing, np.nan, rows["start_ns"].astype(np.int64) - found.start_ns[:, None])
-            ends = np.where(missing, -np.inf, rows["end_ns"].astype(np.int64) - found.start_ns[:, None])
+            starts = np.where(
+                missing, np.nan, rows["start_ns"].astype(np.int64) - found.start_ns[:, None]
+            )
+            ends = np.where(
+                missing, -np.inf, rows["end_ns"].astype(np.int64) - found.start_ns[:, None]
+            )
             latest = np.maximum.accumulate(ends, axis=1)
             with np.errstate(invalid="ignore"):
                 gap = (starts[:, 1:] - latest[:, :-1]) / 1e3
             gaps.append(np.where(np.isfinite(gap), gap, np.nan))
         medians = _medians(np.concatenate(gaps))
         return np.concatenate(([0.0], np.nan_to_num(medians)))
+
+    def _untraced(self, kind: int, gaps_us: Floats) -> Floats:
+        """Tracing lengthens gaps; if requests come faster without it, gaps are as much shorter."""
+        period_us = self.measurement.period_us.get(self.all_units)
+        waited_us = float(np.maximum(gaps_us, 0).sum())
+        if period_us is None or len(self.requests.kinds) > 1 or waited_us == 0:
+            return gaps_us
+        excess_us = max(_median(self._latencies_us(kind, self.all_units)) - period_us, 0)
+        return np.where(gaps_us > 0, gaps_us * max(1 - excess_us / waited_us, 0), gaps_us)
 
     def _pressures(self) -> list[Floats]:
         """Of each kind: (positions, resources).
@@ -222,12 +228,16 @@ class _Analysis:
                 durations_us = np.where(np.isfinite(durations_us), durations_us, whole)
             parts.append(durations_us)
             counts.append(self._seen(kind, self.shared_units) or self._seen(kind, self.all_units))
-        weights = [pressure_weights(sensitivity(self._slowdowns(kind))) for kind in range(len(parts))]
+        weights = [
+            pressure_weights(sensitivity(self._slowdowns(kind))) for kind in range(len(parts))
+        ]
         busy_us = np.concatenate([part * count for part, count in zip(parts, counts, strict=True)])
         span_us = max(self._span_us(), float(busy_us.sum()))
         spread = np.stack(
             [
-                spread_pressure(total[r], np.concatenate([w[:, r] for w in weights]), busy_us, span_us)
+                spread_pressure(
+                    total[r], np.concatenate([w[:, r] for w in weights]), busy_us, span_us
+                )
                 for r in range(len(RESOURCES))
             ],
             axis=1,
@@ -247,7 +257,9 @@ class _Analysis:
         return sum(spans)
 
     def _trace(self, kind: int, launches: Sequence[Launch]) -> Trace:
-        latency_us = {units: _median(self._latencies_us(kind, units)) for units in self.measured_units}
+        latency_us = {
+            units: _median(self._latencies_us(kind, units)) for units in self.measured_units
+        }
         periods = self.measurement.period_us if len(self.requests.kinds) == 1 else {}
         kernels = [launch for launch in launches if launch.kind == "kernel"]
         durations_us = np.array([launch.scaling_us[self.shared_units - 1] for launch in launches])
@@ -282,7 +294,7 @@ def _quantiles(times_us: Floats) -> Floats:
 def _medians(times_us: Floats) -> Floats:
     if not len(times_us):
         return np.full(times_us.shape[1], np.nan)
-    return _quantiles(times_us)[1]
+    return np.asarray(_quantiles(times_us)[1])
 
 
 def _median(values: Floats) -> float:

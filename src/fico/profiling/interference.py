@@ -44,16 +44,21 @@ def sensitivity(slowdowns: Floats) -> Floats:
         weight = np.where(known, strength**2, 0).sum(axis=-1)
         product = np.where(known, growth * strength, 0).sum(axis=-1)
         slopes.append(np.divide(product, weight, out=np.zeros_like(product), where=weight > 0))
-    return np.maximum(np.stack(slopes, axis=-1), 0)
+    return np.asarray(np.maximum(np.stack(slopes, axis=-1), 0))
 
 
 def program_pressure(rates: Mapping[Neighbour, NeighbourRates]) -> Floats:
-    """The part of each resource that a program takes, 0 to 1; 0 where it was not measured."""
+    """The part of each resource that a program takes, 0 to 1; 0 where it was not measured.
+
+    ValueError for a neighbour that did nothing even alone.
+    """
     pressure = np.zeros(len(RESOURCES))
     for index, resource in enumerate(RESOURCES):
         measured = [neighbour for neighbour in rates if neighbour.resource == resource]
         if measured:
             strongest = rates[max(measured, key=lambda neighbour: neighbour.strength)]
+            if strongest.alone <= 0:
+                raise ValueError(f"the {resource} neighbour did nothing alone")
             pressure[index] = np.clip(1 - strongest.beside / strongest.alone, 0, 1)
     return pressure
 

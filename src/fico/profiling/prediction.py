@@ -27,9 +27,7 @@ def alone_us(profile: Profile, trace: int, units: int) -> float:
     return request_us(launches, [launch.scaling_us[units - 1] for launch in launches])
 
 
-def split_us(
-    one: tuple[Profile, int, int], other: tuple[Profile, int, int]
-) -> tuple[float, float]:
+def split_us(one: tuple[Profile, int, int], other: tuple[Profile, int, int]) -> tuple[float, float]:
     """Latencies of two programs side by side, both always busy, each on its own units.
 
     Each is a profile, a kind of request and a number of units. Each is slowed down by the mean
@@ -38,9 +36,13 @@ def split_us(
     sides = (one, other)
     latencies = [alone_us(*side) for side in sides]
     for _ in range(_ROUNDS):
-        pressures = [mean_pressure(*side, latency) for side, latency in zip(sides, latencies, strict=True)]
+        pressures = [
+            mean_pressure(profile, trace, latency_us)
+            for (profile, trace, _), latency_us in zip(sides, latencies, strict=True)
+        ]
         found = [
-            beside_us(*side, pressure) for side, pressure in zip(sides, pressures[::-1], strict=True)
+            beside_us(*side, pressure)
+            for side, pressure in zip(sides, pressures[::-1], strict=True)
         ]
         # Half a step: both react to each other at once, and a whole step may swing.
         new = [(a + b) / 2 for a, b in zip(latencies, found, strict=True)]
@@ -54,9 +56,7 @@ def split_us(
 def beside_us(profile: Profile, trace: int, units: int, pressure: Sequence[float]) -> float:
     """Latency on `units` units beside a neighbour that uses these parts of the resources."""
     launches = profile.trace_launches(trace)
-    durations = [
-        launch.scaling_us[units - 1] * slowdown(launch, pressure) for launch in launches
-    ]
+    durations = [launch.scaling_us[units - 1] * slowdown(launch, pressure) for launch in launches]
     return request_us(launches, durations)
 
 
@@ -65,11 +65,9 @@ def slowdown(launch: Launch, pressure: Sequence[float]) -> float:
     return 1.0 + sum(a * b for a, b in zip(launch.sensitivity, pressure, strict=True))
 
 
-def mean_pressure(
-    profile: Profile, trace: int, units: int, latency_us: float
-) -> tuple[float, ...]:
-    """Of a request that takes `latency_us` on `units` units: what it takes on the units it was
-    measured on, in proportion to its speed, at most 1."""
+def mean_pressure(profile: Profile, trace: int, latency_us: float) -> tuple[float, ...]:
+    """Of a request that takes `latency_us`: what it takes on the units it was measured on, in
+    proportion to its speed, at most 1."""
     measured_us = alone_us(profile, trace, profile.shared_units)
     of_trace = profile.traces[trace].pressure
     return tuple(min(pressure * measured_us / latency_us, 1.0) for pressure in of_trace)

@@ -63,10 +63,13 @@ class Sequence:
 def sequence_of(window: Window) -> Sequence:
     """Put the operations of a window in order and hash them."""
     rows = window.operations
-    in_graph = rows["graph_id"] != 0
-    node = np.where(in_graph, rows["graph_node"], 0)
+    node = np.where(rows["graph_id"] != 0, rows["graph_node"], 0)
     order = np.lexsort((rows["start_ns"], node, rows["correlation"]))
+    # CUPTI gives 0 where it could not take the time.
+    timed = (rows["start_ns"] > 0) & (rows["end_ns"] >= rows["start_ns"])
+    order = order[timed[order]]
     rows = rows[order]
+    in_graph = rows["graph_id"] != 0
     names = np.array([_name_hash(name) for name in window.names] or [0], dtype=np.uint64)
     families = joined(names[rows["name"]], rows["kind"].astype(np.uint64))
     signatures = families
@@ -75,7 +78,6 @@ def sequence_of(window: Window) -> Sequence:
     columns.append(np.where(rows["kind"] == KERNEL, 0, rows["bytes"]))
     for column in columns:
         signatures = joined(signatures, column.astype(np.uint64))
-    in_graph = in_graph[order]
     goes_on = (
         in_graph[1:]
         & in_graph[:-1]

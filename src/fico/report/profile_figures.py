@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ COLOURS = {
 }
 _INK = "#222222"
 _SHOWN_KERNELS = 10
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fico",
     "font.family": "sans-serif",
@@ -89,7 +89,7 @@ def _latency(
     measured_ms = np.array(trace.latency_us) / 1e3
     sms = unit_sms[np.array(profile.measured_units) - 1]
     axes.plot(unit_sms, predicted_ms, color=_INK, linewidth=1.4, label="from the kernels' curves")
-    axes.plot(sms, measured_ms, "o", color=COLOURS[KernelClass.DOMINANT], label="measured")
+    axes.plot(sms, measured_ms, "o", mfc="white", mec=_INK, markersize=5, label="measured")
     axes.set_title("Latency of a request, alone")
     axes.set_ylabel("ms")
     axes.legend()
@@ -101,9 +101,10 @@ def _kernels(
     kernels: Sequence[KernelRow],
     unit_sms: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
 ) -> None:
+    from matplotlib.lines import Line2D
+
     shown = kernels[:_SHOWN_KERNELS]
     largest = max((row.share for row in shown), default=1.0)
-    seen: set[KernelClass] = set()
     for row in shown:
         axes.plot(
             unit_sms,
@@ -111,20 +112,22 @@ def _kernels(
             color=COLOURS[row.kernel_class],
             linewidth=0.8 + 2.6 * row.share / largest,
             alpha=0.85,
-            label=None if row.kernel_class in seen else str(row.kernel_class),
         )
-        seen.add(row.kernel_class)
     axes.set_title(f"Top {len(shown)} kernels: duration over that on all SMs")
-    axes.set_ylabel("times")
-    axes.legend(title="line width: share of time", title_fontsize=8)
+    axes.set_ylabel("times as long")
+    found = {row.kernel_class for row in shown}
+    axes.legend(
+        [Line2D([], [], color=COLOURS[kind], linewidth=2) for kind in COLOURS if kind in found],
+        [str(kind) for kind in COLOURS if kind in found],
+        title="line width: share of time",
+        title_fontsize=8,
+    )
     _sm_axis(axes, unit_sms)
     axes.axhline(1, color=_INK, linewidth=0.6, linestyle=":")
 
 
 def _classes(axes: Axes, trace: TraceSummary) -> None:
-    for height, (label, found) in enumerate(
-        (("by number", trace.by_count), ("by time", trace.by_time))
-    ):
+    for height, found in enumerate((trace.by_count, trace.by_time)):
         left = 0.0
         for kernel_class in KernelClass:
             share = 100 * getattr(found, kernel_class.value)
@@ -138,7 +141,12 @@ def _classes(axes: Axes, trace: TraceSummary) -> None:
             )
             if share >= 4:
                 axes.text(
-                    left + share / 2, height, f"{share:.0f}%", color="white", ha="center", va="center"
+                    left + share / 2,
+                    height,
+                    f"{share:.0f}%",
+                    color="white",
+                    ha="center",
+                    va="center",
                 )
             left += share
     axes.set_yticks([0, 1], ["by number", "by time"])

@@ -156,7 +156,10 @@ LEAST_US = 5.0
 def difference(first: Profile, second: Profile) -> tuple[TraceDifference, ...]:
     """Compare the requests of two profiles; each request with the one most like it."""
     codes = [
-        [[code(launch) for launch in profile.trace_launches(trace)] for trace in range(len(profile.traces))]
+        [
+            [code(launch) for launch in profile.trace_launches(trace)]
+            for trace in range(len(profile.traces))
+        ]
         for profile in (first, second)
     ]
     likeness = sorted(
@@ -176,9 +179,7 @@ def difference(first: Profile, second: Profile) -> tuple[TraceDifference, ...]:
             found.append(_compared(first, second, a, pairs[a], codes[0][a], codes[1][pairs[a]]))
         else:
             found.append(TraceDifference(a, None))
-    found += [
-        TraceDifference(None, b) for b in range(len(codes[1])) if b not in pairs.values()
-    ]
+    found += [TraceDifference(None, b) for b in range(len(codes[1])) if b not in pairs.values()]
     return tuple(found)
 
 

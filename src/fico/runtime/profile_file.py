@@ -286,9 +286,7 @@ def _profile(fields: dict[str, Any], columns: dict[str, list[Any]]) -> Profile:
     return profile
 
 
-def _launches(
-    columns: dict[str, list[Any]], vectors: dict[str, list[str]]
-) -> tuple[Launch, ...]:
+def _launches(columns: dict[str, list[Any]], vectors: dict[str, list[str]]) -> tuple[Launch, ...]:
     fields: dict[str, list[Any]] = {
         name: columns[name] for name in (*_INTEGERS, *_FLOATS, "from_graph")
     }
