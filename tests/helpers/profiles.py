@@ -125,7 +125,8 @@ def _launch(
     bound = Bound.LATENCY if enough < units / 2 else rng.choice((Bound.COMPUTE, Bound.MEMORY))
     memory = rng.uniform(0.3, 0.6) if bound is Bound.MEMORY else rng.uniform(0, 0.2)
     sensitivity = (0.0, memory * 0.5, rng.uniform(0, 0.1))
-    blocks_per_sm = rng.choice((1, 2, 4, 8))
+    # As many blocks as its registers leave room for, of 65536 on an SM.
+    blocks_per_sm, registers = rng.choice(((1, 255), (2, 128), (4, 64), (8, 32)))
     return Launch(
         trace=0,
         position=position,
@@ -135,8 +136,8 @@ def _launch(
         grid=(max(1, round(enough * 8 * blocks_per_sm)), 1, 1),
         block=(256, 1, 1),
         cluster=(1, 1, 1),
-        registers=64,
-        shared_bytes=32768,
+        registers=registers,
+        shared_bytes=8192,
         blocks_per_sm=blocks_per_sm,
         stream=0,
         from_graph=from_graph,

@@ -139,6 +139,9 @@ def test_what_does_not_fit_is_explained() -> None:
         "b-bs8-graph does not fit on a GPU of its own, even when no request waits: the p99 of "
         "b-bs8-graph is 4.00 ms, over its 3 ms; raise the limit"
     )
+    assert title(planner(demand("b", 10, 3)).plan(), "a GPU") == (
+        "no model fits on a GPU of its own (a GPU)"
+    )
     (often,) = words(demand("b", 700, 50))
     assert "requests of b-bs8-graph come faster than they are served; up to about " in often
     assert often.endswith("make it 3 models of 233.3/s each")

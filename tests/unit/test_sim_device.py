@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fico import _native
 from fico.bench.device import Job, Load
-from fico.bench.policy import Policy, parse_policy
+from fico.bench.policy import POLICIES, Policy, parse_policy
 from fico.bench.sim_device import SimDevice
 from fico.records.profile import Profile
 from fico.runtime import profile_file
@@ -80,6 +81,23 @@ def test_closed_loops_end_with_the_window_and_begin_apart(device: SimDevice) -> 
     first, second = device.run(Job(loads, Policy("mps"), 50e3, 3)).tenants
     assert max(first.end_us[-1], second.end_us[-1]) <= 50e3
     assert first.arrival_us[0] != second.arrival_us[0]
+
+
+def test_a_starved_tenant_does_not_run_for_ever(device: SimDevice) -> None:
+    # Five times as much as it can do, in a short window.
+    arrivals = np.linspace(0.0, 1e3, 300)
+    outcome = device.run(Job((Load(HEAVY, 100, arrivals),), Policy("mps"), 2e3, 1))
+    (served,) = outcome.tenants
+    assert 0 < len(served.end_us) < 300
+    assert outcome.problems == (
+        f"tenant 1 ({HEAVY}) ended {len(served.end_us)} of 300 requests within 20 windows",
+    )
+
+
+def test_the_simulator_has_all_policies_under_the_same_names(device: SimDevice) -> None:
+    for name in POLICIES:
+        device.check(Policy(name))
+    assert {row["name"] for row in _native.policies()} == set(POLICIES)
 
 
 def test_quotas_in_thirds_fit(device: SimDevice) -> None:

@@ -11,6 +11,9 @@ from typing import Protocol
 from fico.bench.arrivals import Times
 from fico.bench.policy import Policy
 
+LONGEST_WINDOWS = 20
+"""How long a run may take, in windows: a policy may starve a tenant for ever."""
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -27,8 +30,8 @@ class Load:
 class Job:
     """A run: tenants that share the GPU under a policy.
 
-    Requests come within [0, window_us). The run goes on until those of open loops have ended;
-    those of closed loops that are under way at the end are left out.
+    Requests come within [0, window_us). The run goes on until those of open loops have ended, but
+    no longer than LONGEST_WINDOWS; those of closed loops under way at the end are left out.
     """
 
     tenants: tuple[Load, ...]
@@ -40,7 +43,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What became of one tenant's requests, in the order in which they came."""
+    """What became of one tenant's requests, in the order in which they came: those that ended."""
 
     arrival_us: Times
     """In closed loop, when the request was issued."""
@@ -51,7 +54,10 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run gave: one entry a tenant, in order."""
+    """What a run gave: one entry a tenant, in order.
+
+    Requests of an open loop that did not end are a problem.
+    """
 
     tenants: tuple[Served, ...]
     problems: tuple[str, ...] = field(default=())

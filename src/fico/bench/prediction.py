@@ -83,7 +83,7 @@ def predict(
             for objective in demand.objectives
         ]
         strain, nearest = max(strains, key=lambda pair: pair[0])
-        if is_overloaded(one, window_us):
+        if outcome.problems or is_overloaded(one, window_us):
             strain = OVERLOADED
         served.append(Served(metrics, own, strain, nearest))
     return Group(tuple(served))

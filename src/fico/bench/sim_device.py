@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fico import _native, sim
-from fico.bench.device import Job, Outcome, Served
+from fico.bench.device import LONGEST_WINDOWS, Job, Outcome, Served
 from fico.bench.policy import Policy
 from fico.records.gpu import Gpu
 from fico.runtime import profile_file
@@ -107,16 +107,24 @@ class SimDevice:
                 dict(job.policy.settings),
                 sms_per_unit=programs[0].gpu.sms_per_unit,
                 seed=job.seed,
-                until_us=1e300 if any_open(job) else job.window_us,
+                until_us=job.window_us * (LONGEST_WINDOWS if any_open(job) else 1),
             )
         except ValueError as error:
             raise FicoError(f"the simulator refuses {job.policy}: {error}") from None
-        return Outcome(
-            tuple(
-                Served(tenant.arrival_us, tenant.end_us, tenant.sm_time_us)
-                for tenant in result.tenants
-            )
+        served = tuple(
+            Served(tenant.arrival_us, tenant.end_us, tenant.sm_time_us) for tenant in result.tenants
         )
+        return Outcome(served, tuple(_left_behind(job, served)))
+
+
+def _left_behind(job: Job, served: Sequence[Served]) -> Iterator[str]:
+    for number, (load, one) in enumerate(zip(job.tenants, served, strict=True), 1):
+        ended, came = len(one.end_us), 0 if load.arrivals_us is None else len(load.arrivals_us)
+        if ended < came:
+            yield (
+                f"tenant {number} ({load.model}) ended {ended} of {came} requests within "
+                f"{LONGEST_WINDOWS} windows"
+            )
 
 
 def any_open(job: Job) -> bool:

@@ -17,6 +17,8 @@ from fico.runtime.quota import format_size
 def title(plan: Plan, gpu: str) -> str:
     """The answer."""
     count = len(plan.alone)
+    if count == 0:
+        return f"no model fits on a GPU of its own ({gpu})"
     ours, mps = len(plan.packing.gpus), len(plan.mps.gpus)
     about = "" if count <= MOST_EXACT else ", found by first fit"
     return (
