@@ -65,8 +65,8 @@ def test_smoke_runs_is_gone_on_with_and_is_the_same(cli: Cli, tmp_path: Path) ->
     assert all(cell["valid"] and cell["requests"] > 120 for cell in cells), cells
     compared = cli("bench", "compare", "a", "b")
     assert compared.code == 0
-    assert "median difference" in compared.out
-    assert "0.0%" in compared.out
+    assert "all: median error 0.0%, largest 0.0%" in compared.out
+    assert "in 3 of 3 cells" in compared.out
 
 
 def test_a_suite_of_ones_own_with_a_trace(cli: Cli, tmp_path: Path) -> None:

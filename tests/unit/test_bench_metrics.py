@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fico.bench.cell import Cell
 from fico.bench.device import Outcome, Served
+from fico.bench.fidelity import differences, order_agrees
 from fico.bench.headline import headline
 from fico.bench.metrics import TenantMetrics, cell_metrics, promise_kept, tenant_metrics
 from fico.bench.validity import drift, is_overloaded, reasons_against
@@ -160,3 +161,21 @@ def test_what_is_not_valid_or_not_run_counts_nowhere() -> None:
 def test_metrics_are_plain_numbers() -> None:
     metrics = tenant_metrics(served([1.0, 2.0]), 1e6)
     assert all(type(getattr(metrics, name)) in (int, float) for name in TenantMetrics.__slots__)
+
+
+def test_differences_are_of_what_is_valid_in_both() -> None:
+    first = {"cells": [row("a", "mps", 11.0), row("a", "fico", 9.0), row("b", "mps", 1.0)]}
+    second = {
+        "cells": [row("a", "mps", 10.0), row("a", "fico", 12.0), row("b", "mps", 1.0, valid=False)]
+    }
+    found = differences(first, second)
+    assert [round(difference.error_pct, 6) for difference in found] == [10, -25]
+    assert order_agrees(found) == {"a": False}
+
+
+def test_policies_that_are_alike_are_in_no_order() -> None:
+    first = {"cells": [row("a", "mps", 2.0), row("a", "fico", 1.0), row("a", "reef", 3.0)]}
+    alike = {"cells": [row("a", "mps", 1.0), row("a", "fico", 1.01), row("a", "reef", 3.0)]}
+    apart = {"cells": [row("a", "mps", 1.0), row("a", "fico", 1.03), row("a", "reef", 3.0)]}
+    assert order_agrees(differences(first, alike)) == {"a": True}
+    assert order_agrees(differences(first, apart)) == {"a": False}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -181,6 +182,29 @@ def test_results_of_something_else_are_not_mixed(tmp_path: Path) -> None:
         Store(tmp_path / "file", HEADER)
     with pytest.raises(UsageError, match="empty holds no results of 'fico bench run'"):
         read_header(tmp_path / "empty")
+
+
+def test_capacities_are_taken_from_other_results(tmp_path: Path) -> None:
+    there = measure(tmp_path / "there")
+    twice = {
+        models: [2 * rate for rate in rates]
+        for models, rates in json.loads((there / "capacity.json").read_text()).items()
+    }
+    (there / "capacity.json").write_text(json.dumps(twice))
+    store = Store(tmp_path / "here", HEADER)
+    store.take_capacities(there)
+    store.close()
+    windows = {}
+    for out in (there, measure(tmp_path / "here")):
+        run = load_run(next((out / "runs").glob("*bursty.mps.parquet")))
+        windows[out.name] = run.window_us
+    assert windows["here"] == pytest.approx(windows["there"] / 2)
+    store = Store(measure(tmp_path / "other"), HEADER)
+    with pytest.raises(UsageError, match=r"other has runs at other capacities than .*there"):
+        store.take_capacities(there)
+    with pytest.raises(UsageError, match="nowhere holds no results"):
+        store.take_capacities(tmp_path / "nowhere")
+    store.close()
 
 
 def test_damaged_results_are_named(tmp_path: Path) -> None:

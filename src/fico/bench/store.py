@@ -101,16 +101,21 @@ class Store:
         capacities = self._capacities() | {_models(cell): rates_rps}
         write_json(self.folder / "capacity.json", dict(sorted(capacities.items())))
 
-    def _capacities(self) -> dict[str, list[float]]:
-        try:
-            capacities: dict[str, list[float]] = json.loads(
-                (self.folder / "capacity.json").read_text()
+    def take_capacities(self, folder: Path) -> None:
+        """Take those of another folder, so that windows and arrivals are the same as there.
+
+        UsageError if that has no results, or if other capacities are in use here.
+        """
+        read_header(folder)
+        theirs, ours = _read_capacities(folder), self._capacities()
+        if any(theirs.get(models, rates) != rates for models, rates in ours.items()):
+            raise UsageError(
+                f"{self.folder} has runs at other capacities than {folder}", "choose another --out"
             )
-        except FileNotFoundError:
-            return {}
-        except ValueError:
-            raise FicoError(f"{self.folder}/capacity.json is damaged", "delete it") from None
-        return capacities
+        write_json(self.folder / "capacity.json", dict(sorted((theirs | ours).items())))
+
+    def _capacities(self) -> dict[str, list[float]]:
+        return _read_capacities(self.folder)
 
     def runs(self, cells: tuple[Cell, ...]) -> Iterator[Run]:
         """The runs that are there, in the order of the cells and then of the policies' names."""
@@ -222,6 +227,16 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _read_capacities(folder: Path) -> dict[str, list[float]]:
+    try:
+        capacities: dict[str, list[float]] = json.loads((folder / "capacity.json").read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise FicoError(f"{folder}/capacity.json is damaged", "run the suite anew") from None
+    return capacities
 
 
 def _provenance() -> dict[str, str]:

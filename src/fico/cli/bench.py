@@ -55,6 +55,12 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, required=True, metavar="DIR", help="results; goes on if it was stopped"
     )
     parser.add_argument(
+        "--capacity-of",
+        type=Path,
+        metavar="DIR",
+        help="arrive as in the results there, such as measured ones; default: find the capacity",
+    )
+    parser.add_argument(
         "--requests", type=int, metavar="N", help="least of each tenant; default: the suite's"
     )
     parser.add_argument(
@@ -119,15 +125,23 @@ def _sweep(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
+    from fico.bench.fidelity import differences
     from fico.bench.store import read_summary
-    from fico.report.bench import difference_table, title
+    from fico.report.bench import difference_sentences, difference_table
 
     summaries = [read_summary(folder) for folder in arguments.folders]
     for summary in summaries:
         _show(summary)
     for folder, summary in zip(arguments.folders[1:], summaries[1:], strict=True):
-        print(f"\nmean latencies of {folder} ({title(summary)}) against {arguments.folders[0]}:")
-        print_table(difference_table(summaries[0], summary))
+        found = differences(summaries[0], summary)
+        print_wrapped(f"\nmean latencies of {arguments.folders[0]} against those of {folder}:\n")
+        if not found:
+            print("no cell was run in both under the same policy")
+            continue
+        print_table(difference_table(found))
+        print()
+        for line in difference_sentences(found):
+            print_wrapped(line)
     return 0
 
 
@@ -153,6 +167,8 @@ def _measure(arguments: argparse.Namespace, policies: Sequence[Policy]) -> dict[
         arguments.out, Header(device.name, device.gpu, suite.name, arguments.seed, requests)
     )
     try:
+        if arguments.capacity_of is not None:
+            store.take_capacities(arguments.capacity_of)
         with _progress() as report:
             run_suite(suite, policies, device, store, arguments.workers, report)
     except KeyboardInterrupt:

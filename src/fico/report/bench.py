@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from fico.bench.fidelity import ALIKE_PCT, Difference, order_agrees
 from fico.bench.headline import MOST_OVER_PCT, reduction_pct
 from fico.bench.policy import CAPACITY
 
@@ -110,28 +111,36 @@ def invalid_runs(summary: Summary) -> Iterator[str]:
         yield f"  and {len(rows) - _MOST_NAMED} more (summary.json has all)"
 
 
-def difference_table(first: Summary, second: Summary) -> Table:
-    """Mean latency of the same cells in two results: how far the second is from the first."""
-    table = _table("policy", "cells", "median difference", "largest", "in cell")
-    table.columns[-1].justify = "left"
-    table.columns[-1].no_wrap = False
-    before = {(row["cell"], row["policy"]): row for row in first["cells"] if row["valid"]}
-    by_policy: dict[str, list[tuple[float, str]]] = {}
-    for row in second["cells"]:
-        other = before.get((row["cell"], row["policy"]))
-        if other is not None and row["valid"]:
-            change = -reduction_pct(row["mean_ms"], other["mean_ms"])
-            by_policy.setdefault(row["policy"], []).append((change, row["cell"]))
-    for policy, changes in by_policy.items():
-        largest, cell = max(changes, key=lambda change: abs(change[0]))
+def difference_table(found: list[Difference]) -> Table:
+    """How far mean latencies of the first of two results are off, a line a policy."""
+    table = _table("policy", "cells", "median error", "largest")
+    table.add_column("in cell")
+    by_policy: dict[str, list[Difference]] = {}
+    for difference in found:
+        by_policy.setdefault(difference.second["policy"], []).append(difference)
+    for policy, mine in by_policy.items():
+        largest = max(mine, key=lambda difference: abs(difference.error_pct))
         table.add_row(
             policy,
-            str(len(changes)),
-            f"{statistics.median(abs(change) for change, _ in changes):.1f}%",
-            f"{largest:+.1f}%",
-            cell,
+            str(len(mine)),
+            f"{statistics.median(abs(difference.error_pct) for difference in mine):.1f}%",
+            f"{largest.error_pct:+.1f}%",
+            largest.second["cell"],
         )
     return table
+
+
+def difference_sentences(found: list[Difference]) -> Iterator[str]:
+    """The same in words, and whether the policies are in the same order."""
+    errors = [abs(difference.error_pct) for difference in found]
+    yield f"all: median error {statistics.median(errors):.1f}%, largest {max(errors):.1f}%"
+    agrees = order_agrees(found)
+    if agrees:
+        right = sum(agrees.values())
+        yield (
+            f"policies in the same order (but for those within {ALIKE_PCT:g}%) in {right} of "
+            f"{len(agrees)} cells"
+        )
 
 
 def sweep_table(summary: Summary, policy: str) -> Table:
