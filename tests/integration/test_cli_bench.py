@@ -118,6 +118,9 @@ def test_the_list_names_everything(cli: Cli) -> None:
     for name in ("poster", "mixed", "smoke", "bursty", "trace:FILE", "lithos", "emulated"):
         assert name in out
     assert max(map(len, out.splitlines())) <= 100
+    settings = cli("bench", "list", "--settings").out
+    assert "mps: none\n" in settings
+    assert "orion:\n  all_first=1 (0 to 1)\n" in settings
 
 
 def test_a_plan(cli: Cli) -> None:

@@ -68,12 +68,12 @@ class SimDevice:
 
     def check(self, policy: Policy) -> None:
         """UsageError for a policy or a setting that the simulator does not have."""
-        known = {row["name"]: row for row in _native.policies()}
+        known = policy_settings()
         if policy.name not in known:
             raise UsageError(
                 f"the simulator has no policy {policy.name}", f"choose from {', '.join(known)}"
             )
-        settings = {row["name"]: row for row in known[policy.name]["settings"]}
+        settings = {row["name"]: row for row in known[policy.name]}
         for name, value in policy.settings:
             if name not in settings:
                 there = f"choose from {', '.join(settings)}" if settings else "it has none"
@@ -125,6 +125,11 @@ def _left_behind(job: Job, served: Sequence[Served]) -> Iterator[str]:
                 f"tenant {number} ({load.model}) ended {ended} of {came} requests within "
                 f"{LONGEST_WINDOWS} windows"
             )
+
+
+def policy_settings() -> dict[str, list[_native.SettingRow]]:
+    """Which settings each policy has, with their values and limits."""
+    return {row["name"]: row["settings"] for row in _native.policies()}
 
 
 def any_open(job: Job) -> bool:

@@ -26,7 +26,8 @@ _DEFAULT_SEED = 1
 def prepare_parser(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    actions.add_parser("list", help="suites, workloads, policies and devices")
+    listing = actions.add_parser("list", help="suites, workloads, policies and devices")
+    listing.add_argument("--settings", action="store_true", help="the policies' settings instead")
     run = actions.add_parser("run", help="run a suite")
     _add_run_options(run)
     run.add_argument(
@@ -79,7 +80,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do what was asked."""
     if arguments.action == "list":
-        return _list()
+        return _list_settings() if arguments.settings else _list()
     actions = {"run": _run, "compare": _compare, "sweep": _sweep}
     return actions[arguments.action](arguments)
 
@@ -101,6 +102,18 @@ def _list() -> int:
         print(f"{title}:")
         for name, what in part.items():
             print(f"  {name:{width}}  {what}")
+    return 0
+
+
+def _list_settings() -> int:
+    from fico.bench.sim_device import policy_settings
+
+    for policy, settings in policy_settings().items():
+        print(f"{policy}:{'' if settings else ' none'}")
+        for setting in settings:
+            limits = f"{setting['lowest']:g} to {setting['highest']:g}"
+            print_wrapped(f"  {setting['name']}={setting['initial']:g} ({limits})")
+            print_wrapped(f"    {setting['meaning']}")
     return 0
 
 
