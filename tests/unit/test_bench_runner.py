@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fico.bench.cell import Cell
 from fico.bench.device import Job, Outcome
@@ -50,6 +53,15 @@ class CountingDevice(SharingDevice):
     def run(self, job: Job) -> Outcome:
         name = f"{len(os.listdir(self.folder))}-{os.getpid()}"
         (Path(self.folder) / name).touch()
+        return super().run(job)
+
+
+@dataclass(frozen=True)
+class DeadlyDevice(SharingDevice):
+    """Kills the process that it runs in."""
+
+    def run(self, job: Job) -> Outcome:
+        os.kill(os.getpid(), signal.SIGKILL)
         return super().run(job)
 
 
@@ -161,6 +173,11 @@ def test_a_killed_suite_goes_on_and_leaves_no_process(tmp_path: Path, workers: i
     assert 3 <= len(list((out / "runs").glob("*.parquet"))) < RUNS
     (out / "runs" / ".left-over.draft").write_text("half a fi")
     assert contents(measure(out)) == contents(measure(tmp_path / "whole"))
+
+
+def test_a_worker_that_is_killed_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FicoError, match="a worker process was killed"):
+        measure(tmp_path / "a", DeadlyDevice(), workers=2)
 
 
 def test_policies_can_be_added_later(tmp_path: Path) -> None:
@@ -283,3 +300,40 @@ def test_policies_are_written_as_they_are_read() -> None:
     assert [str(policy) for policy in parse_policies(",".join(texts))] == texts
     assert parse_policy(" orion[b=0.25, a=1] ") == parse_policies(texts[1])[0]
     assert len(parse_policies("all")) == 9
+
+
+MODELS = st.lists(
+    st.sampled_from(["vgg16-bs8", "vgg16-bs8-eager", "vgg16", "resnet152-bs32"]),
+    min_size=1,
+    max_size=4,
+)
+
+
+@st.composite
+def cells(draw: st.DrawFn) -> Cell:
+    models = draw(MODELS)
+    share = 100 / len(models)
+    quotas = draw(
+        st.one_of(
+            st.just([]), st.lists(st.floats(1, share), min_size=len(models), max_size=len(models))
+        )
+    )
+    words = draw(st.lists(st.sampled_from(["closed", "medium", "bursty"]), min_size=1, max_size=1))
+    if draw(st.booleans()):
+        words = draw(
+            st.lists(
+                st.sampled_from(["closed", "dense"]), min_size=len(models), max_size=len(models)
+            )
+        )
+    return Cell.of(models, quotas, "+".join(words))
+
+
+@given(cells(), cells())
+def test_cells_survive_their_file_and_have_names_of_their_own(one: Cell, other: Cell) -> None:
+    assert Cell.from_json(json.loads(json.dumps(one.to_json()))) == one
+    assert "/" not in one.name
+    assert len(one.name) < 250
+    if [(t.model, round(t.quota_pct, 3), t.workload) for t in one.tenants] != [
+        (t.model, round(t.quota_pct, 3), t.workload) for t in other.tenants
+    ]:
+        assert one.name != other.name

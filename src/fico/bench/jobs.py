@@ -13,7 +13,7 @@ from fico.bench.policy import CAPACITY, Policy
 from fico.bench.workload import arrival_times, load_of
 from fico.runtime.errors import FicoError
 
-_REQUESTS_FOR_CAPACITY = 30
+_REQUESTS_FOR_CAPACITY = 100
 
 
 def capacity_job(cell: Cell, device: Device) -> Job:

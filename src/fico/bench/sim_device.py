@@ -140,7 +140,7 @@ def any_open(job: Job) -> bool:
 @lru_cache(maxsize=64)
 def _program(path: Path) -> _Program:
     profile = profile_file.load(path)
-    weights = np.array([trace.requests for trace in profile.traces], dtype=np.float64)
+    weights = np.array([max(1, trace.requests) for trace in profile.traces], dtype=np.float64)
     latencies_us = np.array([trace.latency_us[-1] for trace in profile.traces])
     return _Program(
         profile.gpu,

@@ -7,9 +7,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
 from typing import TypeVar
+
+from fico.runtime.errors import FicoError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,7 +32,7 @@ class Workers:
         """Results as they come, in any order.
 
         An exception of a call, or KeyboardInterrupt here, ends the others: those that have begun
-        go on to their end first, the rest is not begun.
+        go on to their end first, the rest is not begun. FicoError if a process was killed.
         """
         if self._pool is None:
             yield from map(function, items)
@@ -39,6 +42,11 @@ class Workers:
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool:
+            raise FicoError(
+                "a worker process was killed, perhaps for want of memory",
+                "give fewer --workers; what was done is kept",
+            ) from None
         except BaseException:
             self._pool.shutdown(wait=True, cancel_futures=True)
             raise
