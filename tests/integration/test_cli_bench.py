@@ -99,7 +99,7 @@ def test_ctrl_c_keeps_what_was_done(cli: Cli, tmp_path: Path) -> None:
     process = cli.start("bench", "run", "poster", "--out", "a", "--requests", "2000", *RUN)
     # Its profiles are not all there: it must not have begun.
     assert process.wait(timeout=60) == 2
-    suite = SUITE.replace("40", "4000").replace('"closed", ', '"closed", "dense", "medium", ')
+    suite = SUITE.replace("40", "10000").replace('"closed", ', '"closed", "dense", "medium", ')
     (tmp_path / "long.toml").write_text(suite)
     process = cli.start("bench", "run", "long.toml", "--out", "a", *RUN)
     runs = tmp_path / "a" / "runs"

@@ -170,7 +170,9 @@ def test_a_killed_suite_goes_on_and_leaves_no_process(tmp_path: Path, workers: i
     # The end of its output comes when the last process that could write to it has gone.
     output, _ = process.communicate(timeout=60)
     assert process.returncode == -9, output
-    assert 3 <= len(list((out / "runs").glob("*.parquet"))) < RUNS
+    # Two capacities and three runs had been reported; other workers may have been ahead of that.
+    kept = len(list((out / "runs").glob("*.parquet")))
+    assert kept == 3 if workers == 1 else kept >= 3
     (out / "runs" / ".left-over.draft").write_text("half a fi")
     assert contents(measure(out)) == contents(measure(tmp_path / "whole"))
 
