@@ -22,6 +22,7 @@
 #include "arena/membership.hpp"
 #include "arena/shares.hpp"
 #include "base/process.hpp"
+#include "bindings/scheduling.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;  // NOLINT(google-build-using-namespace): the "name"_a of nanobind
@@ -143,7 +144,9 @@ void raise_os_error(const fico::base::SystemError& error) {
 }  // namespace
 
 NB_MODULE(_native, m) {
-  m.doc() = "The native part: the arena of a session, and where the shared libraries lie.";
+  m.doc() =
+      "The native part: the arena of a session, the scheduler in virtual time, and where the "
+      "libraries lie.";
   // NOLINTNEXTLINE(bugprone-unused-raii,bugprone-throw-keyword-missing): it enters the class
   nb::exception<fico::arena::ArenaError>(m, "ArenaError");
   nb::register_exception_translator([](const std::exception_ptr& pointer, void*) {
@@ -215,4 +218,5 @@ NB_MODULE(_native, m) {
       },
       "address"_a);
   m.def("emulated_driver_dir", [] { return own_folder() + "/emulated"; });
+  fico::bindings::add_scheduling(m);
 }

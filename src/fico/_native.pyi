@@ -1,6 +1,10 @@
-"""The native part: the arena of a session, and where the shared libraries lie."""
+"""The native part: the arena of a session, the scheduler in virtual time, where libraries lie."""
 
-from typing import TypedDict
+from typing import Any, Literal, Protocol, TypedDict
+
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
 
 class ArenaError(Exception):
     """The arena is damaged, of another version, or refuses what was asked; with the remedy."""
@@ -115,3 +119,191 @@ def neighbour_path() -> str:
 
 def wake(address: int) -> None:
     """Wake all that wait for the 32-bit word at this address of shared memory (futex)."""
+
+class Kernel:
+    """What is known of the next work of a tenant: one launch, or a segment of a graph as one."""
+
+    def duration_us(self, units: int) -> float:
+        """Alone on so many units, from 1. IndexError beyond 64."""
+    @property
+    def right_units(self) -> int: ...
+    @property
+    def kernel_class(self) -> int:
+        """0 neutral, 1 dominant, 2 insensitive."""
+    @property
+    def bound(self) -> int:
+        """0 latency, 1 compute, 2 memory."""
+
+class View:
+    """What a policy sees when tenant `self` wants to launch. Valid during the call only."""
+
+    @property
+    def now_us(self) -> float: ...
+    @property
+    def self(self) -> int:
+        """Slot of the tenant that asks."""
+    @property
+    def unit_count(self) -> int: ...
+    @property
+    def count(self) -> int:
+        """Slots that were ever used; the methods below take one of them."""
+    def present(self, slot: int) -> bool: ...
+    def active(self, slot: int) -> bool:
+        """In a request."""
+    def slice(self, slot: int) -> tuple[int, int]:
+        """The units it owns, [lo, hi)."""
+    def granted(self, slot: int) -> tuple[int, int]:
+        """The units of its present grant, empty if there is none."""
+    def remaining_us(self, slot: int) -> float:
+        """Of its request, alone on all units."""
+    def due_us(self, slot: int) -> float:
+        """When its own slice, with nobody beside it, would have ended the request."""
+    def kernel(self, slot: int) -> Kernel | None:
+        """Its present or next work."""
+
+class Grant:
+    """What the tenant may do with its next work."""
+
+    def __init__(
+        self,
+        units: tuple[int, int],
+        level: int = 0,
+        exclusive: bool = False,
+        span_us: float = 0.0,
+    ) -> None:
+        """Run on units [lo, hi) at priority `level`, -5 (first) to 0.
+
+        `exclusive`: claim them, less what others claim. `span_us`: how much of a graph may go out
+        in one piece, alone on all units; from 1e300 on the whole request.
+        """
+    @staticmethod
+    def hold(until_us: float) -> Grant:
+        """Wait: decide again when anything has changed, or at `until_us`."""
+
+class Decides(Protocol):
+    """A policy written in Python. What it raises comes out of `simulate`."""
+
+    def decide(self, view: View, /) -> Grant: ...
+
+class SimTrace:
+    """One kind of request for the simulator."""
+
+    def __init__(
+        self,
+        duration_us: Array,
+        gap_us: Array,
+        blocks: Array,
+        blocks_per_sm: Array,
+        sensitivity: Array,
+        pressure: Array,
+        right_units: Array,
+        kernel_class: Array,
+        bound: Array,
+        from_graph: bool = True,
+    ) -> None:
+        """C-contiguous arrays with a row a launch. ValueError names what does not fit.
+
+        duration_us: float64 [launch, unit], alone on 1, 2, … all units. gap_us: float64, from the
+        end of the launch before. blocks, blocks_per_sm, right_units: uint32. sensitivity, pressure:
+        float64 [launch, 3], of compute, memory, L2. kernel_class, bound: uint8, as in `Kernel`.
+        """
+    def __len__(self) -> int: ...
+
+class SimCosts:
+    """What the mechanism costs, in µs."""
+
+    def __init__(
+        self,
+        boundary_us: float = 2.0,
+        hop_us: float = 0.2,
+        resume_us: float = 3.0,
+        stream_gap_us: float = 1.0,
+    ) -> None:
+        """Between pieces of a graph; a change of partition; the end of a hold; between kernels."""
+
+class SimTenant:
+    """A program that serves its requests one after another."""
+
+    def __init__(
+        self,
+        traces: list[SimTrace],
+        units: tuple[int, int],
+        arrivals_us: list[float] | None = None,
+        requests: int = 0,
+        trace_of_request: list[int] = [],
+        priority: int = 0,
+        dies_us: float = 1e300,
+    ) -> None:
+        """`units`: the slice [lo, hi) that it owns.
+
+        Without `arrivals_us` (closed loop) the next request comes when one ends, until every tenant
+        has ended its `requests`. `trace_of_request` is repeated; empty: always the first trace.
+        """
+
+class SimTenantResult(TypedDict):
+    """Of one tenant; arrays of float64, an entry for each request that ended."""
+
+    arrival_us: Array
+    start_us: Array
+    """When the program turned to it."""
+    end_us: Array
+    sm_time_us: float
+    """SMs that its kernels could fill of those granted, times duration."""
+    held_us: float
+    holds: int
+    decisions: int
+    hops: int
+
+class SimPiece(TypedDict):
+    """One grant and the work that went out with it."""
+
+    tenant: int
+    launches: tuple[int, int]
+    """[first, last) of its trace."""
+    units: tuple[int, int]
+    level: int
+    exclusive: bool
+    wanted_us: float
+    granted_us: float
+    ended_us: float
+    """-1: it had not ended when the run did, or its tenant died."""
+
+class SimResult(TypedDict):
+    tenants: list[SimTenantResult]
+    timeline: list[SimPiece]
+    end_us: float
+
+def simulate(
+    sms_per_unit: list[int],
+    tenants: list[SimTenant],
+    policy: str | Decides,
+    settings: dict[str, float] = {},
+    seed: int = 0,
+    until_us: float = 1e300,
+    costs: SimCosts = ...,
+    segment_us: tuple[float, float] = (50.0, 150.0),
+    quota_changes: list[tuple[float, list[tuple[int, int]]]] = [],
+    timeline: bool = False,
+) -> SimResult:
+    """Tenants sharing one GPU in virtual time; deterministic. The GIL is released meanwhile.
+
+    `seed` sets when tenants in closed loop begin. `segment_us`: shortest and longest segment of a
+    graph. `quota_changes`: (time, the slices of all tenants). ValueError: unknown policy or
+    setting, or a setup that makes no sense; the text says which.
+    """
+
+class SettingRow(TypedDict):
+    name: str
+    type: Literal["bool", "int", "float"]
+    initial: float
+    lowest: float
+    highest: float
+    meaning: str
+
+class PolicyRow(TypedDict):
+    name: str
+    idea: str
+    settings: list[SettingRow]
+
+def policies() -> list[PolicyRow]:
+    """All built-in policies with their settings."""

@@ -68,6 +68,8 @@ class Recorder:
     seed: int = 0
     jitter: float = 0.02
     gap_jitter: float = 0.3
+    pace_us: float = 0.0
+    """Time that the program takes to issue a launch."""
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
@@ -96,6 +98,7 @@ class Recorder:
         for index, step in enumerate(call.steps):
             gap_us = step.gap_us * (1 + self.gap_jitter * self._random.random())
             start_us = ends.get(step.stream, self._now_us) + gap_us
+            start_us = max(start_us, self._now_us + index * self.pace_us)
             length_us = step.beside_us(self.sms, self.neighbour)
             length_us *= 1 + self.jitter * abs(self._random.gauss(0, 1))
             ends[step.stream] = start_us + length_us
@@ -176,10 +179,12 @@ def measurement(
     *,
     neighbours: bool = True,
     seed: int = 0,
+    pace_us: float = 0.0,
 ) -> Measurement:
     """All windows of a program, and neighbours that lose a third of memory bandwidth to it."""
     windows = [
-        Recorder(UNIT_SMS[count - 1], seed=seed + count).play(calls).window() for count in units
+        Recorder(UNIT_SMS[count - 1], seed=seed + count, pace_us=pace_us).play(calls).window()
+        for count in units
     ]
     rates = {}
     if neighbours:

@@ -36,8 +36,7 @@ def test_curves_are_those_of_the_program(profile: Profile) -> None:
     for launch, step in zip(profile.launches, STEPS, strict=True):
         assert launch.name == step.name
         true_us = np.array([step.alone_us(sms) for sms in UNIT_SMS])
-        assert np.abs(np.array(launch.scaling_us) / true_us - 1).max() < 0.12
-        assert np.abs(np.array(launch.scaling_us) / true_us - 1)[[0, 1, 3, 5, 7, 15]].max() < 0.05
+        assert np.abs(np.array(launch.scaling_us) / true_us - 1).max() < 0.05
         assert launch.blocks_per_sm == 2
         assert (np.diff(launch.scaling_us) <= 0).all()
 
@@ -72,14 +71,27 @@ def test_interference(profile: Profile) -> None:
 def test_predicted_latency_alone(graph: bool, units: int) -> None:
     profile = profile_of(STEPS, graph=graph)
     sms = UNIT_SMS[units - 1]
-    own = profile_of_latency(STEPS, sms, graph)
+    own = measured_latency_us(STEPS, sms, graph)
     assert prediction.alone_us(profile, 0, units) == pytest.approx(own, rel=0.06)
 
 
-def profile_of_latency(steps: tuple[Step, ...], sms: int, graph: bool) -> float:
-    window = Recorder(sms, seed=77).play([Call(steps, graph)] * 9).window()
+def measured_latency_us(
+    steps: tuple[Step, ...], sms: int, graph: bool, pace_us: float = 0.0
+) -> float:
+    window = Recorder(sms, seed=77, pace_us=pace_us).play([Call(steps, graph)] * 9).window()
     rows = window.operations.reshape(9, len(steps))
     return float(np.median(rows["end_ns"].max(axis=1) - rows["start_ns"].min(axis=1))) / 1e3
+
+
+@pytest.mark.parametrize("units", [1, 3, 8, 16])
+def test_slower_kernels_fill_the_gaps_of_a_slow_program(units: int) -> None:
+    steps = network(10, width=500)
+    made = measurement(closed_loop(steps, 15, idle_us=100.0), pace_us=12.0, neighbours=False)
+    profile = analyse(made)
+    own = measured_latency_us(steps, UNIT_SMS[units - 1], False, 12.0)
+    assert prediction.alone_us(profile, 0, units) == pytest.approx(own, rel=0.06)
+    busy_us = sum(launch.scaling_us[units - 1] for launch in profile.launches)
+    assert own > 1.3 * busy_us or units < 16
 
 
 def test_two_streams_are_predicted_as_they_overlap() -> None:
@@ -89,7 +101,7 @@ def test_two_streams_are_predicted_as_they_overlap() -> None:
     profile = profile_of(steps)
     assert any(launch.gap_us < 0 for launch in profile.launches)
     for units in (1, 4, 16):
-        own = profile_of_latency(steps, UNIT_SMS[units - 1], True)
+        own = measured_latency_us(steps, UNIT_SMS[units - 1], True)
         assert prediction.alone_us(profile, 0, units) == pytest.approx(own, rel=0.15)
 
 

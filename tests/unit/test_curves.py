@@ -45,6 +45,14 @@ def test_stairs_are_found_between_measured_points() -> None:
     assert plain.fit_error > curve.fit_error
 
 
+def test_stairs_that_end_are_found() -> None:
+    true_us = 1 + 7 * np.ceil(3000 / (4 * np.minimum(SMS, 40)))
+    noisy_us = true_us * (1 + 0.004 * np.array([1, -1] * 8))
+    curve = fit_curve(SMS, UNITS, noisy_us[UNITS - 1], 3000, 4)
+    assert np.array(curve.scaling_us) == pytest.approx(true_us, rel=0.03)
+    assert right_units(curve.scaling_us, 0.05) == 5
+
+
 def test_a_fixed_part_and_work() -> None:
     true_us = 3 + 400 / SMS
     curve = fit_curve(SMS, UNITS, true_us[UNITS - 1], 7, 1)

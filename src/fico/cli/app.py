@@ -19,6 +19,8 @@ COMMANDS = {
     "set": "change a tenant or a session while it runs",
     "down": "end a session",
     "profile": "learn what a program's kernels need, and look at it",
+    "bench": "measure policies against each other",
+    "plan": "how many GPUs models need, and which share one",
     "doctor": "look at what Fico needs on this machine",
     "demo": "show two tenants on an emulated GPU",
 }

@@ -3,6 +3,7 @@
 import argparse
 from typing import Literal
 
+from fico.cli.tables import print_table
 from fico.records.status import SessionStatus, TenantStatus
 
 _COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
@@ -48,7 +49,6 @@ def _show(status: SessionStatus) -> None:
         print(f"  problem: {status.problem}")
     if not status.tenants:
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -56,9 +56,7 @@ def _show(status: SessionStatus) -> None:
         table.add_column(title, justify=side, no_wrap=True)
     for tenant in status.tenants:
         table.add_row(*_cells(tenant))
-    # A pipe has no width: nothing is cut there.
-    console = Console()
-    console.print(table, **({} if console.is_terminal else {"width": 400}))  # type: ignore[arg-type]
+    print_table(table)
     for tenant in status.tenants:
         for fall_back in tenant.fall_backs:
             print(f"  {tenant.name}: {fall_back.count} {fall_back.meaning}")

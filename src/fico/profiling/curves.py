@@ -4,9 +4,11 @@ A curve goes through the measured medians, made monotone first (a kernel never g
 having more SMs; what contradicts that is noise). Between them it follows a base:
  - plain: linear in 1/SMs, which is exact for a fixed part plus work that spreads over the SMs;
  - waves: fixed part + time of a wave * ceil(blocks / (blocks_per_sm * SMs)), the stairs of a
-   kernel whose blocks run in whole waves. The ratio of measurement to stairs is what is
-   interpolated, so the curve still goes through what was measured.
-The stairs are taken where they predict left-out points better.
+   kernel whose blocks run in whole waves, which may end at some number of SMs from which on
+   something else limits it. The ratio of measurement to stairs is what is interpolated, so the
+   curve still goes through what was measured.
+The stairs are taken where they predict left-out points as well as the noise lets them, or better
+than the plain base.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+_NOISE = 0.02
+"""Medians of one launch differ by as much from run to run."""
 _BETTER = 0.8
-"""The stairs must leave at most this part of the plain base's error."""
+"""Stairs that end must leave at most this part of the error of those that do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +57,12 @@ def fit_curve(
     plain = _Base(unit_sms, None)
     error = _left_out_error(plain, at, values)
     best, best_error, in_waves = plain, error, False
-    if blocks:
-        waves = _Base(unit_sms, np.ceil(blocks / (blocks_per_sm * unit_sms)))
+    if blocks > blocks_per_sm * unit_sms[0]:  # else it is one wave everywhere
+        # A row for each number of SMs at which the stairs may end.
+        useful_sms = np.minimum(unit_sms, unit_sms[:, None])
+        waves = _Base(unit_sms, np.ceil(blocks / (blocks_per_sm * useful_sms)))
         wave_error = _left_out_error(waves, at, values)
-        if wave_error < _BETTER * error:
+        if wave_error <= max(error, _NOISE):
             best, best_error, in_waves = waves, wave_error, True
     scaling_us = best.curve(at, values)
     return Curve(tuple(scaling_us.tolist()), best_error, in_waves)
@@ -110,8 +116,13 @@ class _Base:
     def _base(self, at: NDArray[np.int64], values: Floats) -> Floats:
         if self._waves is None or len(at) < 2:
             return np.ones_like(self._inverse_sms)
-        fixed, per_wave = _fit_line(self._waves[at], values)
-        return fixed + per_wave * self._waves
+        fixed, per_wave = _fit_lines(self._waves[:, at], values)
+        stairs = fixed[:, None] + per_wave[:, None] * self._waves
+        errors = np.abs(stairs[:, at] / values - 1).sum(axis=1)
+        # The last row, whose stairs do not end, unless another one is plainly better.
+        best = int(np.argmin(errors))
+        base: Floats = stairs[best if errors[best] < _BETTER * errors[-1] else -1]
+        return base
 
     def _below(self, at: NDArray[np.int64], ratio: Floats) -> Floats:
         """On fewer units than were measured: the line goes on, but never falls."""
@@ -121,15 +132,22 @@ class _Base:
         return below
 
 
-def _fit_line(x: Floats, y: Floats) -> tuple[float, float]:
-    """Both coefficients of y = a + b x, none negative, by least relative squares."""
-    scaled = np.stack([1 / y, x / y], axis=1)
-    (a, b), *_ = np.linalg.lstsq(scaled, np.ones_like(y), rcond=None)
-    if b <= 0:
-        return float(len(y) / np.sum(1 / y)), 0.0
-    if a < 0:
-        return 0.0, float(np.sum(scaled[:, 1]) / np.sum(scaled[:, 1] ** 2))
-    return float(a), float(b)
+def _fit_lines(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Both coefficients of y = a + b x for each row of x, none negative, by least relative
+    squares."""
+    weight = 1 / y**2
+    s11, s12, s22 = weight.sum(), (x * weight).sum(axis=1), (x**2 * weight).sum(axis=1)
+    r1, r2 = (1 / y).sum(), (x / y).sum(axis=1)
+    determinant = s11 * s22 - s12**2
+    flat = determinant <= 1e-12 * s11 * s22
+    determinant = np.where(flat, 1, determinant)
+    a, b = (r1 * s22 - r2 * s12) / determinant, (s11 * r2 - s12 * r1) / determinant
+    constant, proportional = r1 / s11, r2 / s22
+    flat |= b <= 0
+    through_zero = ~flat & (a < 0)
+    a = np.where(flat, constant, np.where(through_zero, 0, a))
+    b = np.where(flat, 0, np.where(through_zero, proportional, b))
+    return a, b
 
 
 def _left_out_error(base: _Base, at: NDArray[np.int64], values: Floats) -> float:

@@ -48,12 +48,17 @@ def sensitivity(slowdowns: Floats) -> Floats:
 
 
 def program_pressure(rates: Mapping[Neighbour, NeighbourRates]) -> Floats:
-    """The part of each resource that a program takes, 0 to 1; 0 where it was not measured."""
+    """The part of each resource that a program takes, 0 to 1; 0 where it was not measured.
+
+    ValueError for a neighbour that did nothing even alone.
+    """
     pressure = np.zeros(len(RESOURCES))
     for index, resource in enumerate(RESOURCES):
         measured = [neighbour for neighbour in rates if neighbour.resource == resource]
         if measured:
             strongest = rates[max(measured, key=lambda neighbour: neighbour.strength)]
+            if strongest.alone <= 0:
+                raise ValueError(f"the {resource} neighbour did nothing alone")
             pressure[index] = np.clip(1 - strongest.beside / strongest.alone, 0, 1)
     return pressure
 

@@ -27,6 +27,8 @@ _SAME_CODE = 0.85
 """… and this share equal families …"""
 _AS_LONG = 1.5
 """… and the ratio of their times on the GPU, in one window, is up to this."""
+_LONGEST_COMPARED = 500
+_MOST_KINDS = 50
 _LEAST_SHARE = 0.01
 """Kinds with less of the busy time than this are left out."""
 
@@ -209,13 +211,13 @@ def _cluster(sequence: Sequence, segments: Indices) -> list[_Kind]:
         signatures, families = sequence.signatures[places], sequence.families[places]
         like = [
             (kind.likeness(signatures, families), -at)
-            for at, kind in enumerate(kinds)
+            for at, kind in enumerate(kinds[:_MOST_KINDS])
             if 1 / _AS_LONG <= busy_ns[variant] / kind.busy_ns <= _AS_LONG
         ]
         best = max(like, default=(0.0, 0))
         if best[0] >= _SAME_SHAPES:
             kinds[-best[1]].members.append(members[variant])
-        else:
+        elif len(kinds) < _MOST_KINDS or len(members[variant]) >= LEAST_REPEATS:
             kinds.append(
                 _Kind(
                     int(different[variant]),
@@ -281,14 +283,37 @@ def _nearest(sequence: Sequence, places: Indices, kinds: list[_Kind]) -> tuple[i
     kind = kinds[index]
     # Positions are numbered by start; what is compared is the order of the calls.
     program_order = np.argsort(kind.example, kind="stable")
-    mine, theirs = kind.families[program_order].tolist(), families.tolist()
+    mine = kind.families[program_order]
     alignment = np.full(len(mine), -1, dtype=np.int64)
-    if sorted(mine) == sorted(theirs):
-        by_family = program_order[np.argsort(kind.families[program_order], kind="stable")]
+    if np.array_equal(np.sort(mine), np.sort(families)):
+        by_family = program_order[np.argsort(mine, kind="stable")]
         alignment[by_family] = np.argsort(families, kind="stable")
         return index, alignment
-    matcher = SequenceMatcher(None, mine, theirs, autojunk=False)
-    for tag, begin, end, other, other_end in matcher.get_opcodes():
-        if tag == "equal" or (tag == "replace" and end - begin == other_end - other):
-            alignment[program_order[begin:end]] = np.arange(other, other_end)
+    for begin, other, length in _equal_runs(mine, families):
+        alignment[program_order[begin : begin + length]] = np.arange(other, other + length)
     return index, alignment
+
+
+def _equal_runs(one: Hashes, other: Hashes) -> list[tuple[int, int, int]]:
+    """Runs that two sequences have in common, in order: where they begin in each, and how long
+    they are. What replaces as many others counts as equal."""
+    shorter = min(len(one), len(other))
+    before = _first_difference(one[:shorter], other[:shorter])
+    after = _first_difference(one[::-1][: shorter - before], other[::-1][: shorter - before])
+    runs = [(0, 0, before)]
+    mine, theirs = one[before : len(one) - after], other[before : len(other) - after]
+    # Elsewhere than in the middle they differ in nothing; a long middle would take seconds.
+    if len(mine) * len(theirs) <= _LONGEST_COMPARED**2:
+        matcher = SequenceMatcher(None, mine.tolist(), theirs.tolist(), autojunk=False)
+        runs += [
+            (before + begin, before + start, end - begin)
+            for tag, begin, end, start, stop in matcher.get_opcodes()
+            if tag == "equal" or (tag == "replace" and end - begin == stop - start)
+        ]
+    return [*runs, (len(one) - after, len(other) - after, after)]
+
+
+def _first_difference(one: Hashes, other: Hashes) -> int:
+    """Length of what two sequences of one length have in common at their beginning."""
+    different = np.flatnonzero(one != other)
+    return int(different[0]) if len(different) else len(one)

@@ -11,9 +11,10 @@ an idle gap and dear in the middle of dense work, so that repeated layers within
 pass for requests, and of all rotations of a closed loop the one that begins after its longest gap
 is taken.
 
-Programs that really idle between requests of a fixed cycle (batch 1, batch 8, batch 1, …) would be
-described shortest by the whole cycle; boundaries that idle as long as the chosen ones are
-therefore cut as well.
+Idle points go first: where gaps are plainly of two sizes and what lies between the long ones
+repeats, only cuts at long gaps are compared. And programs that idle between requests of a fixed
+cycle (batch 1, batch 8, batch 1, …) would be described shortest by the whole cycle: boundaries
+that idle as long as the chosen ones are cut as well.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ _UNEXPLAINED_COST = 8.0
 _CANDIDATES = 48
 _ROUNDS = 8
 _TWO_SIZES = 4.0
+_JUMP, _CLEAR_JUMP = 1.5, 2.5
+"""Ratio of two gaps, one of which may be an idle point, or plainly is."""
+_MOSTLY = 0.9
+_IDLE_US = 5.0
 _LAUNCH_US = 20.0
 """A program that launches as fast as it can leaves gaps up to this; longer ones are idle."""
 
@@ -161,23 +166,50 @@ class _Search:
         self.reference_cost = _REFERENCE_COST * ratio
 
     def run(self) -> Cut:
+        chosen = self._idle_points()
+        if chosen is None:
+            chosen = self._shortest()
+        return Cut(self.names[self._with_idle_points(chosen)], self.sizes)
+
+    def _idle_points(self) -> Flags | None:
+        """All boundaries with gaps from some size on, where gaps are plainly of several sizes.
+
+        None if they are not, or if what lies between does not repeat.
+        """
+        by_gap = np.argsort(-self.gap_us, kind="stable")
+        # Within graph launches there are gaps as well, that are nobody's boundary.
+        gaps_us = np.append(self.gap_us[by_gap], self.pieces.typical_gap_us)
+        jumps = (gaps_us[:-1] + 1) / (gaps_us[1:] + 1)
+        idle = gaps_us[:-1] >= _IDLE_US
+        clear = np.flatnonzero(idle & (jumps >= _CLEAR_JUMP))
+        if not len(clear):
+            return None
+        jumps[clear[-1] + 1 :] = 0
+        cuts = [
+            self._flags(by_gap[: at + 1]) for at in np.flatnonzero(jumps >= _JUMP)[-_CANDIDATES:]
+        ]
+        cuts = [cut for cut in cuts if self._explained(cut) >= _MOSTLY]
+        return min(cuts, key=self._cost, default=None)
+
+    def _shortest(self) -> Flags:
+        """The boundaries with the shortest description; none if that is no shorter."""
         candidates = list(self._candidates())
+        nothing = np.zeros(len(self.names), dtype=np.bool_)
         if not candidates:
-            return Cut(np.zeros(0, dtype=np.uint64), self.sizes)
+            return nothing
         costs = [self._cost(chosen) for chosen in candidates]
         best = int(np.argmin(costs))
         chosen, cost = candidates[best], costs[best]
         for _ in range(_ROUNDS):
-            wider = [chosen ^ other for other in candidates[:_CANDIDATES]]
-            wider += [chosen | other for other in candidates]
-            costs = [self._cost(other) for other in wider]
+            near = [chosen ^ other for other in candidates[:_CANDIDATES]]
+            near += [chosen | other for other in candidates]
+            near += [chosen ^ self._flags([one]) for one in np.flatnonzero(chosen)[:_CANDIDATES]]
+            costs = [self._cost(other) for other in near]
             best = int(np.argmin(costs))
             if costs[best] >= cost:
                 break
-            chosen, cost = wider[best], costs[best]
-        if not chosen.any() or cost >= self._cost(np.zeros_like(chosen)):
-            return Cut(np.zeros(0, dtype=np.uint64), self.sizes)
-        return Cut(self.names[self._with_idle_points(chosen)], self.sizes)
+            chosen, cost = near[best], costs[best]
+        return chosen if cost < self._cost(nothing) else nothing
 
     def _candidates(self) -> Iterable[Flags]:
         repeated = np.flatnonzero(self.count >= LEAST_REPEATS)
@@ -188,6 +220,9 @@ class _Search:
             yield self._flags([single])
         for count in range(2, min(len(by_gap), 32) + 1):
             yield self._flags(by_gap[:count])
+        # Between graph launches, of which each may be a request.
+        large = self.pieces.sizes > 1
+        yield self._flags(np.unique(self.kind[large[1:] & large[:-1]]))
         # Everything that comes before, or after, one and the same piece.
         for sides in (self.pieces.families[:-1], self.pieces.families[1:]):
             for single in singles:
@@ -229,10 +264,10 @@ class _Search:
 
     def _with_idle_points(self, chosen: Flags) -> Flags:
         inner_us = self.gap_us[self.kind[~chosen[self.kind]]]
-        if not len(inner_us):
+        if not len(inner_us) or not chosen.any():
             return chosen
         dense_us = min(float(np.quantile(inner_us, 0.9)), _LAUNCH_US)
-        clear_us = max(0.7 * float(self.gap_us[chosen].min()), 3 * dense_us, 5.0)
+        clear_us = max(0.7 * float(self.gap_us[chosen].min()), 3 * dense_us, _IDLE_US)
         wider = chosen | (self.gap_us >= clear_us)
         return wider if self._explained(wider) >= self._explained(chosen) - 0.01 else chosen
 

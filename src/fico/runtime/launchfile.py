@@ -1,18 +1,17 @@
 """The file of `fico launch`: several tenants of one GPU. Its format is in docs/launch.md."""
 
-import re
 import shlex
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
 from fico.runtime.errors import FicoError, UsageError
 from fico.runtime.quota import NO_QUOTA, Quota, parse_quota, parse_size
 from fico.runtime.tenant import TenantSpec, check_name
+from fico.runtime.toml_file import read_toml
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +69,7 @@ class _File(BaseModel):
 
 def read_launch_file(path: Path) -> LaunchPlan:
     """Read and check a file. UsageError that names the file, the line, the tenant and the field."""
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise UsageError(f"{path} cannot be read: {reason}", "give a launch file") from None
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not TOML: {error}") from None
-    try:
-        file = _File.model_validate(content)
-    except ValidationError as error:
-        raise UsageError(_explain(path, text, content, error)) from None
+    file = read_toml(path, _File, "a launch file")
     names = [tenant.name for tenant in file.tenant if tenant.name is not None]
     for name in names:
         if names.count(name) > 1:
@@ -105,41 +92,3 @@ def _spec(tenant: _Tenant, folder: Path) -> TenantSpec:
         environment=tenant.env,
         folder=str(folder / tenant.cwd),
     )
-
-
-def _explain(path: Path, text: str, content: dict[str, Any], error: ValidationError) -> str:
-    """The first thing that is wrong, in one line."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    index: int | None = None
-    where = ""
-    match first["loc"]:
-        case ("tenant", int(index), *field):
-            name = content["tenant"][index]
-            name = name.get("name") if isinstance(name, dict) else None
-            where = f"tenant {name!r}" if isinstance(name, str) else f"tenant {index + 1}"
-        case field:
-            pass
-    line = _line_of(text, index, str(field[0]) if field else "")
-    parts = [f"{path}:{line}" if line else f"{path}", where, ".".join(map(str, field))]
-    reason = first["msg"].removeprefix("Value error, ")
-    match first["type"]:
-        case "missing":
-            reason = "is missing"
-        case "extra_forbidden":
-            fields = _File.model_fields if index is None else _Tenant.model_fields
-            reason = f"is not known here, only {', '.join(fields)}"
-    return ": ".join(part for part in parts if part) + f": {reason}"
-
-
-def _line_of(text: str, tenant: int | None, field: str) -> int | None:
-    """The line of a field, of its tenant if it has none of its own, or None."""
-    seen, found = -1, None
-    for number, line in enumerate(text.splitlines(), 1):
-        if re.match(r"\s*\[\[\s*tenant\s*\]\]", line):
-            seen += 1
-            if seen == tenant:
-                found = number
-        in_part = seen == (-1 if tenant is None else tenant)
-        if in_part and field and re.match(rf"\s*(\[tenant\.)?{re.escape(field)}\b", line):
-            return number
-    return found

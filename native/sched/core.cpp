@@ -1,0 +1,148 @@
+#include "sched/core.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "policy/placement.hpp"
+
+namespace fico::sched {
+
+using policy::Grant;
+using policy::Phase;
+using policy::Row;
+using policy::Units;
+using policy::View;
+
+Core::Core(const policy::Policy& policy, Board& board) : policy_(policy), board_(board) {
+  if (board.unit_count < 1 || board.unit_count > profile::kMaxUnits) {
+    throw std::invalid_argument("a GPU has 1 to " + std::to_string(profile::kMaxUnits) +
+                                " units, not " + std::to_string(board.unit_count));
+  }
+}
+
+void Core::join(std::uint32_t slot, Units own, std::int32_t priority) {
+  board_.members[slot] = {own, priority, true};
+  board_.rows[slot] = {};
+  board_.count = std::max(board_.count, slot + 1);
+}
+
+void Core::leave(std::uint32_t slot) {
+  board_.members[slot].present = false;
+  plans_[slot] = nullptr;
+  facts_[slot] = nullptr;
+  Row& row = board_.rows[slot];
+  const bool on_device = row.phase == Phase::kGranted;
+  const Row last = row;
+  row = {};
+  if (on_device) {
+    row.units = last.units;
+    row.exclusive = last.exclusive;
+  }
+}
+
+void Core::change_quota(std::uint32_t slot, Units own) {
+  board_.members[slot].own = own;
+  if (plans_[slot]) set_position(slot, board_.rows[slot].work);
+}
+
+void Core::set_position(std::uint32_t slot, std::uint32_t work) {
+  Row& row = board_.rows[slot];
+  const Plan& plan = *plans_[slot];
+  row.work = work;
+  if (work >= plan.work.size()) {
+    row.remaining_us = row.remaining_own_us = 0;
+    return;
+  }
+  const Work& next = plan.work[work];
+  facts_[slot] = &next.facts;
+  row.remaining_us = next.remaining_us[board_.unit_count - 1];
+  const std::uint32_t own = std::max(1U, board_.members[slot].own.size());
+  row.remaining_own_us = next.remaining_us[own - 1];
+}
+
+void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
+  plans_[slot] = &plan;
+  Row& row = board_.rows[slot];
+  set_position(slot, 0);
+  row.phase = Phase::kWants;
+  row.since_us = now_us;
+  row.begin_us = now_us;
+  row.request_us = row.remaining_us;
+  row.due_us = now_us + row.remaining_own_us;
+}
+
+Decision Core::want(double now_us, std::uint32_t slot) {
+  Row& row = board_.rows[slot];
+  const View view{now_us,      slot,  board_.unit_count, board_.count, board_.members,
+                  board_.rows, facts_};
+  Grant grant = policy_.decide(view);
+  if (!grant.run) {
+    const double bound_us = row.since_us + policy_.longest_hold_us();
+    if (now_us < bound_us) {
+      grant.until_us = std::min(grant.until_us, bound_us);
+      return {.grant = grant};
+    }
+    grant = {.units = view.all(), .mark_us = row.mark_us};
+  }
+  grant = confirmed(view, grant);
+
+  const Plan& plan = *plans_[slot];
+  const auto works = static_cast<std::uint32_t>(plan.work.size());
+  std::uint32_t last = row.work + 1;
+  if (grant.span_us >= policy::kForever_us) {
+    last = works;
+  } else if (plan.from_graph) {
+    const std::uint32_t all = board_.unit_count - 1;
+    const float from_us = plan.work[row.work].remaining_us[all];
+    while (last < works && from_us - plan.work[last].remaining_us[all] < grant.span_us) ++last;
+  }
+  row.phase = Phase::kGranted;
+  row.since_us = now_us;
+  row.units = grant.units;
+  row.exclusive = grant.exclusive;
+  row.level = grant.level;
+  row.mark_us = grant.mark_us;
+  row.in_flight_us =
+      row.remaining_us - (last < works ? plan.work[last].remaining_us[board_.unit_count - 1] : 0);
+  granted_to_[slot] = last;
+  return {grant, row.work, last};
+}
+
+// A claim is cut to what nobody else claims. Where nothing is left, the units are shared.
+Grant Core::confirmed(const View& view, Grant grant) const {
+  grant.units.hi = std::min(grant.units.hi, static_cast<std::uint16_t>(board_.unit_count));
+  if (grant.units.size() == 0) grant.units = view.all();
+  grant.level = std::clamp(grant.level, policy::kLevelFirst, policy::kLevelLast);
+  if (!grant.exclusive) return grant;
+  const Units free = policy::longest_free(grant.units, policy::claimed_by_others(view));
+  if (free.size() == 0) {
+    grant.exclusive = false;
+  } else {
+    grant.units = free;
+  }
+  return grant;
+}
+
+void Core::completed(double now_us, std::uint32_t slot) {
+  Row& row = board_.rows[slot];
+  row.units = {};
+  row.exclusive = false;
+  row.in_flight_us = 0;
+  if (!board_.members[slot].present) return;
+  row.phase = Phase::kWants;
+  row.since_us = now_us;
+  set_position(slot, granted_to_[slot]);
+}
+
+void Core::end(double now_us, std::uint32_t slot) {
+  Row& row = board_.rows[slot];
+  row.phase = Phase::kIdle;
+  row.since_us = now_us;
+  row.remaining_us = row.remaining_own_us = row.in_flight_us = 0;
+  row.units = {};
+  row.exclusive = false;
+  plans_[slot] = nullptr;
+  facts_[slot] = nullptr;
+}
+
+}  // namespace fico::sched

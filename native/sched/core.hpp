@@ -1,0 +1,65 @@
+// The scheduler: events in, decisions out. A deterministic state machine without thread, clock, I/O
+// or allocation; time comes with each event. It keeps the rows that tenants publish and asks the
+// policy when work is wanted. Each process of a session runs one for its own tenant over rows that
+// they share; the simulator runs one for all.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "policy/policy.hpp"
+#include "sched/work.hpp"
+
+namespace fico::sched {
+
+// Plain data of a session, for shared memory.
+struct Board {
+  std::uint32_t unit_count = 0;
+  std::uint32_t count = 0;  // slots that were ever used
+  policy::Member members[policy::kMaxTenants];
+  policy::Row rows[policy::kMaxTenants];
+};
+static_assert(std::is_trivially_copyable_v<Board>);
+
+struct Decision {
+  policy::Grant grant;
+  // Where it runs, what is granted is work [first, last) of the plan, in one piece.
+  std::uint32_t first = 0;
+  std::uint32_t last = 0;
+};
+
+// Calls for one tenant come in the order begin, (want, completed)..., end; a hold is followed by
+// another want. Plans must outlive the request.
+class Core {
+ public:
+  // std::invalid_argument if there are no units or more than fit.
+  Core(const policy::Policy& policy, Board& board);
+
+  void join(std::uint32_t slot, policy::Units own, std::int32_t priority);
+  // Leaves or has died, it is the same: work on the device keeps its claim until completed().
+  void leave(std::uint32_t slot);
+  void change_quota(std::uint32_t slot, policy::Units own);
+
+  void begin(double now_us, std::uint32_t slot, const Plan& plan);
+  // The tenant can launch its next work. On a hold: ask again when a row has changed, or at
+  // `grant.until_us`.
+  Decision want(double now_us, std::uint32_t slot);
+  // All work of the last decision has ended.
+  void completed(double now_us, std::uint32_t slot);
+  // After the last work. Completed work that is not the last (a failed request) ends here as well.
+  void end(double now_us, std::uint32_t slot);
+
+  const Board& board() const { return board_; }
+
+ private:
+  void set_position(std::uint32_t slot, std::uint32_t work);
+  policy::Grant confirmed(const policy::View& view, policy::Grant grant) const;
+
+  const policy::Policy& policy_;
+  Board& board_;
+  const Plan* plans_[policy::kMaxTenants] = {};
+  const profile::Kernel* facts_[policy::kMaxTenants] = {};
+  std::uint32_t granted_to_[policy::kMaxTenants] = {};
+};
+
+}  // namespace fico::sched

@@ -1,0 +1,1 @@
+"""Policies measured against each other: workloads, suites, runs, metrics; and capacity planning."""

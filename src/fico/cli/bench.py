@@ -1,0 +1,238 @@
+"""Measure policies against each other.
+
+fico bench list                               suites, workloads, policies, devices
+fico bench run poster --out results/poster    a suite under all policies, in the simulator
+fico bench compare results/poster DIR...      what came out, of one run or of several
+fico bench sweep SUITE POLICY SETTING=A,B,C --out DIR    settings of a policy against each other
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fico.cli.tables import print_table, print_wrapped
+
+if TYPE_CHECKING:
+    from fico.bench.policy import Policy
+    from fico.bench.runner import Step
+
+_DEFAULT_SEED = 1
+
+
+def prepare_parser(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="suites, workloads, policies and devices")
+    listing.add_argument("--settings", action="store_true", help="the policies' settings instead")
+    run = actions.add_parser("run", help="run a suite")
+    _add_run_options(run)
+    run.add_argument(
+        "--policies",
+        default="all",
+        metavar="A,B,...",
+        help="default: all; with settings: 'orion[small_percent=25]'",
+    )
+    compare = actions.add_parser("compare", help="show results")
+    compare.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="of 'run --out'")
+    sweep = actions.add_parser("sweep", help="try a policy's settings")
+    _add_run_options(sweep)
+    sweep.add_argument("policy", help="the policy")
+    sweep.add_argument(
+        "settings", nargs="+", metavar="SETTING=A,B,...", help="all combinations are tried"
+    )
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("suite", help="the name of a suite, or a .toml file")
+    parser.add_argument("--device", default="sim", metavar="sim|emulated|cuda", help="default: sim")
+    parser.add_argument(
+        "--seed", type=int, default=_DEFAULT_SEED, metavar="N", help="of the arrivals; default: 1"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="results; goes on if it was stopped"
+    )
+    parser.add_argument(
+        "--capacity-of",
+        type=Path,
+        metavar="DIR",
+        help="arrive as in the results there, such as measured ones; default: find the capacity",
+    )
+    parser.add_argument(
+        "--requests", type=int, metavar="N", help="least of each tenant; default: the suite's"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="processes; default: one a core"
+    )
+    parser.add_argument(
+        "--profiles",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="profiles that go before those that ship; may be repeated",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what was asked."""
+    if arguments.action == "list":
+        return _list_settings() if arguments.settings else _list()
+    actions = {"run": _run, "compare": _compare, "sweep": _sweep}
+    return actions[arguments.action](arguments)
+
+
+def _list() -> int:
+    from fico.bench.devices import DEVICES
+    from fico.bench.policy import POLICIES
+    from fico.bench.suites import suites
+    from fico.bench.workload import WORKLOADS
+
+    parts = {
+        "suites": {suite.name: f"{len(suite.cells)} cells: {suite.what}" for suite in suites()},
+        "workloads": WORKLOADS,
+        "policies": POLICIES,
+        "devices": DEVICES,
+    }
+    width = max(len(name) for part in parts.values() for name in part)
+    for title, part in parts.items():
+        print(f"{title}:")
+        for name, what in part.items():
+            print(f"  {name:{width}}  {what}")
+    return 0
+
+
+def _list_settings() -> int:
+    from fico.bench.sim_device import policy_settings
+
+    for policy, settings in policy_settings().items():
+        print(f"{policy}:{'' if settings else ' none'}")
+        for setting in settings:
+            limits = f"{setting['lowest']:g} to {setting['highest']:g}"
+            print_wrapped(f"  {setting['name']}={setting['initial']:g} ({limits})")
+            print_wrapped(f"    {setting['meaning']}")
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from fico.bench.policy import parse_policies
+
+    summary = _measure(arguments, parse_policies(arguments.policies))
+    _show(summary)
+    return 0
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from fico.bench.store import write_json
+    from fico.bench.sweep import combinations
+    from fico.report.bench import sweep_rows, sweep_table
+
+    summary = _measure(arguments, combinations(arguments.policy, arguments.settings))
+    write_json(arguments.out / "sweep.json", sweep_rows(summary, arguments.policy))
+    print()
+    print_table(sweep_table(summary, arguments.policy))
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from fico.bench.fidelity import differences
+    from fico.bench.store import read_summary
+    from fico.report.bench import difference_sentences, difference_table
+
+    summaries = [read_summary(folder) for folder in arguments.folders]
+    for summary in summaries:
+        _show(summary)
+    for folder, summary in zip(arguments.folders[1:], summaries[1:], strict=True):
+        found = differences(summaries[0], summary)
+        print_wrapped(f"\nmean latencies of {arguments.folders[0]} against those of {folder}:\n")
+        if not found:
+            print("no cell was run in both under the same policy")
+            continue
+        print_table(difference_table(found))
+        print()
+        for line in difference_sentences(found):
+            print_wrapped(line)
+    return 0
+
+
+def _measure(arguments: argparse.Namespace, policies: Sequence[Policy]) -> dict[str, Any]:
+    """Run what is missing, with a progress bar; gives the summary. What was done is kept."""
+    from fico.bench.devices import open_device
+    from fico.bench.runner import run_suite
+    from fico.bench.store import Header, Store
+    from fico.bench.suites import find_suite
+    from fico.bench.summary import write_summary
+    from fico.runtime.errors import UsageError
+
+    for name in ("seed", "requests", "workers"):
+        value = getattr(arguments, name)
+        if value is not None and value < (1 if name == "requests" else 0):
+            raise UsageError(f"--{name} {value} is out of range", "give a larger number")
+    suite = find_suite(arguments.suite)
+    device = open_device(arguments.device, suite.models, arguments.profiles)
+    for policy in policies:
+        device.check(policy)
+    requests = arguments.requests or suite.requests
+    store = Store(
+        arguments.out, Header(device.name, device.gpu, suite.name, arguments.seed, requests)
+    )
+    try:
+        if arguments.capacity_of is not None:
+            store.take_capacities(arguments.capacity_of)
+        with _progress() as report:
+            run_suite(suite, policies, device, store, arguments.workers, report)
+    except KeyboardInterrupt:
+        write_summary(store, suite)
+        print(f"stopped: what was done is in {arguments.out}, and the same command goes on")
+        raise
+    finally:
+        store.close()
+    return write_summary(store, suite)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Step], None]]:
+    """A bar on a terminal; nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.table import Column
+
+    what = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True))
+    columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), what)
+    console = Console(stderr=True)
+    with Progress(
+        *columns,
+        console=console,
+        expand=True,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task("", total=None)
+
+        def report(step: Step) -> None:
+            bar.update(task, completed=step.done, total=step.total, description=step.what)
+
+        yield report
+
+
+def _show(summary: dict[str, Any]) -> None:
+    from fico.report.bench import invalid_runs, policy_table, sentences, title, workload_table
+
+    print(f"\n{title(summary)}\n")
+    print_table(policy_table(summary))
+    by_workload = workload_table(summary)
+    if by_workload is not None:
+        print()
+        print_table(by_workload)
+    print()
+    for line in (*sentences(summary), *invalid_runs(summary)):
+        print_wrapped(line)
