@@ -29,6 +29,8 @@ FILLED = 1.0
 """… if its blocks fill the SMs that it had at least this many times; fewer wait for latency."""
 COMPUTE_GAIN = 1.3
 """A kernel that half of the units slow down by more is bound by the SMs' work."""
+MANY_WAVES = 4.0
+"""A kernel of so many waves whose SMs do not matter is bound by what all SMs share."""
 _LEAST_WEIGHT = 0.02
 
 
@@ -104,4 +106,6 @@ def bound_of(slowdowns: Floats, waves: float, scaling_us: tuple[float, ...]) -> 
         return Bound.MEMORY
     half = max(len(scaling_us) // 2, 1)
     gain = scaling_us[half - 1] / scaling_us[-1]
-    return Bound.COMPUTE if gain >= COMPUTE_GAIN else Bound.LATENCY
+    if gain >= COMPUTE_GAIN:
+        return Bound.COMPUTE
+    return Bound.MEMORY if waves >= MANY_WAVES else Bound.LATENCY
