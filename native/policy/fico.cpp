@@ -23,7 +23,7 @@ class Fico final : public Policy {
     double slowdown_percent = 5;
     int reserve_units = 1;
     double grace_percent = 0;
-    double reclaim_percent = 10;
+    double reclaim_percent = 20;
     bool split = true;
     bool classes = false;
     double alone_span_us = 500;
@@ -74,16 +74,22 @@ class Fico final : public Policy {
         size = std::min(size, std::max(view.slice().size(), 1U));
       }
     }
+    // Others stay off its slice, so it need not ask as often.
+    const double span_us =
+        behind(view, own, settings_.reclaim_percent) ? settings_.alone_span_us : 0;
     const Units shared = least_loaded(view, allowed, size, view.slice());
     const Units free = longest_free(allowed, granted_to_others(view));
     if (free.size() >= size) {
-      return {.exclusive = true, .level = level, .units = shrunk(free, size, view.slice())};
+      return {.exclusive = true,
+              .level = level,
+              .units = shrunk(free, size, view.slice()),
+              .span_us = span_us};
     }
     if (settings_.split && free.size() > 0 &&
         kernel.duration_us[free.size() - 1] <= shared_us(view, shared, level)) {
-      return {.exclusive = true, .level = level, .units = free};
+      return {.exclusive = true, .level = level, .units = free, .span_us = span_us};
     }
-    return {.level = level, .units = shared};
+    return {.level = level, .units = shared, .span_us = span_us};
   }
 
  private:

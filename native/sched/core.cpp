@@ -7,6 +7,13 @@
 
 namespace fico::sched {
 
+namespace {
+
+// Of a request on its own slice.
+constexpr double kMostDebt = 0.25;
+
+}  // namespace
+
 using policy::Grant;
 using policy::Phase;
 using policy::Row;
@@ -63,12 +70,15 @@ void Core::set_position(std::uint32_t slot, std::uint32_t work) {
 void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
   plans_[slot] = &plan;
   Row& row = board_.rows[slot];
+  // What the request before ended late, less the time since: the next one is due earlier by it.
+  const double ended_us = row.since_us;
+  const double debt_us = std::max(0.0, ended_us - row.due_us - (now_us - ended_us));
   set_position(slot, 0);
   row.phase = Phase::kWants;
   row.since_us = now_us;
   row.begin_us = now_us;
   row.request_us = row.remaining_us;
-  row.due_us = now_us + row.remaining_own_us;
+  row.due_us = now_us - std::min(debt_us, kMostDebt * row.remaining_own_us) + row.remaining_own_us;
 }
 
 Decision Core::want(double now_us, std::uint32_t slot) {
