@@ -23,7 +23,7 @@ class Fico final : public Policy {
     double slowdown_percent = 5;
     int reserve_units = 1;
     double grace_percent = 0;
-    double reclaim_percent = 20;
+    double reclaim_percent = 16;
     bool split = true;
     bool classes = false;
     double alone_span_us = 500;
@@ -48,6 +48,7 @@ class Fico final : public Policy {
   Grant decide(const View& view) const noexcept override {
     const Row& own = view.own();
     const bool late = behind(view, own, settings_.grace_percent);
+    const bool far = behind(view, own, settings_.reclaim_percent);
     std::uint32_t rivals = 0;
     std::uint32_t rank = 0;
     std::uint64_t reclaimed = 0;  // slices of tenants that are far behind
@@ -65,8 +66,11 @@ class Fico final : public Policy {
     const auto kept =
         std::min(static_cast<std::uint32_t>(settings_.reserve_units), view.unit_count - 1);
     std::uint32_t size =
-        std::min({right_size(kernel, view.unit_count, settings_.slowdown_percent / 100),
-                  view.unit_count - kept, allowed.size()});
+        std::min(right_size(kernel, view.unit_count, settings_.slowdown_percent / 100),
+                 view.unit_count - kept);
+    // What it owns is not too much for a tenant that is far behind.
+    if (far) size = std::max(size, view.slice().size());
+    size = std::min(size, allowed.size());
     auto level = static_cast<std::int8_t>(kLevelFirst + static_cast<int>(std::min(rank, 5U)));
     if (settings_.classes && !late) {
       if (kernel.kernel_class == profile::Class::kInsensitive) level = kLevelLast;
@@ -75,8 +79,7 @@ class Fico final : public Policy {
       }
     }
     // Others stay off its slice, so it need not ask as often.
-    const double span_us =
-        behind(view, own, settings_.reclaim_percent) ? settings_.alone_span_us : 0;
+    const double span_us = far ? settings_.alone_span_us : 0;
     const Units shared = least_loaded(view, allowed, size, view.slice());
     const Units free = longest_free(allowed, granted_to_others(view));
     if (free.size() >= size) {
