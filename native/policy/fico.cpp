@@ -78,21 +78,20 @@ class Fico final : public Policy {
         size = std::min(size, std::max(view.slice().size(), 1U));
       }
     }
-    // Others stay off its slice, so it need not ask as often.
-    const double span_us = far ? settings_.alone_span_us : 0;
     const Units shared = least_loaded(view, allowed, size, view.slice());
+    Grant grant{.level = level, .units = shared};
     const Units free = longest_free(allowed, granted_to_others(view));
     if (free.size() >= size) {
-      return {.exclusive = true,
-              .level = level,
-              .units = shrunk(free, size, view.slice()),
-              .span_us = span_us};
+      grant.exclusive = true;
+      grant.units = shrunk(free, size, view.slice());
+    } else if (settings_.split && free.size() > 0 &&
+               kernel.duration_us[free.size() - 1] <= shared_us(view, shared, level)) {
+      grant.exclusive = true;
+      grant.units = free;
     }
-    if (settings_.split && free.size() > 0 &&
-        kernel.duration_us[free.size() - 1] <= shared_us(view, shared, level)) {
-      return {.exclusive = true, .level = level, .units = free, .span_us = span_us};
-    }
-    return {.level = level, .units = shared, .span_us = span_us};
+    // Others stay off the slice of a tenant that is far behind: there it need not ask as often.
+    if (far && grant.units == view.slice()) grant.span_us = settings_.alone_span_us;
+    return grant;
   }
 
  private:
