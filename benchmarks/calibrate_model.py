@@ -1,9 +1,9 @@
 """Calibrate the device model against measured pairs of models, and say how far off it is.
 
-`benchmarks/results/h200/pairs.json` has pairs of models in a closed loop under MPS: free, with one of them at high
-priority, on disjoint partitions, and both. Half of the cells are for calibration, the other half is held out.
-With `--profiles DIR` the kernels are those of DIR/MODEL-bsBATCH.fico, where there is such a file;
-the others are synthetic (synthetic_traces.py).
+`benchmarks/results/h200/pairs.json` has pairs of models in a closed loop under MPS: free, with one
+of them at high priority, on disjoint partitions, and both. Half of the cells are for calibration,
+the other half is held out. With `--profiles DIR` the kernels are those of DIR/MODEL-bsBATCH.fico,
+where there is such a file; the others are synthetic (synthetic_traces.py).
 
     python benchmarks/calibrate_model.py [--fit] [--profiles DIR] [--out FILE]
 """
@@ -39,8 +39,9 @@ class Settings:
     """Those of native/device/settings.hpp; the values are the ones that are built in."""
 
     stagger: float = 0.5
-    drain: float = 0.25
-    overlap: float = 0.3
+    drain: float = 0.5
+    overlap: float = 0.0
+    shared_gap_us: float = 0.5
     compute: float = 1.0
     memory: float = 1.0
     l2: float = 1.0
@@ -48,8 +49,9 @@ class Settings:
 
 TRIED = {
     "stagger": (0.0, 0.25, 0.5, 0.75, 1.0),
-    "drain": (0.0, 0.15, 0.3, 0.5),
+    "drain": (0.0, 0.15, 0.3, 0.5, 0.7),
     "overlap": (0.0, 0.15, 0.3, 0.5),
+    "shared_gap_us": (0.2, 0.35, 0.5, 0.7),
     "compute": (0.0, 0.3, 0.6, 1.0, 1.5),
     "memory": (0.0, 0.3, 0.6, 0.8, 1.0, 1.3),
     "l2": (0.0, 0.25, 0.5, 1.0),

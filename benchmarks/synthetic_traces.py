@@ -1,13 +1,15 @@
-"""Launches of the vision models as a cost model has them: where there is no profile to calibrate with.
+"""Launches of the vision models as a cost model has them, to calibrate with where no profile is.
 
 The layers are those of the architectures; each becomes the kernels that an inference framework
-runs for it. A convolution is a matrix product in tiles, other layers move their bytes. The curves are
-then scaled so that whole requests take what was measured on each number of SMs, so what is guessed
-is only how the time is spread over the kernels, how many blocks they have and what they use.
+runs for it. A convolution is a matrix product in tiles, other layers move their bytes. The curves
+are then scaled so that whole requests take what was measured on each number of SMs, so what is
+guessed is only how the time is spread over the kernels, how many blocks they have, what those take
+of an SM, and how kernels disturb each other.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -103,7 +105,7 @@ def _launch(duration: Callable[[int], float], shape: Shape, moved: float, flops:
         shape.blocks,
         shape.blocks_per_sm,
         scaling,
-        (0.1 + 0.3 * compute, 0.2 + 0.8 * memory, 0.2 + 0.4 * memory),
+        (0.0, 0.16 + 0.64 * memory, 0.0),
         (compute, memory, min(1.0, 0.5 * memory + moved / L2_SIZE * 0.5)),
         (shape.threads, 1, 1),
         shape.registers,
@@ -246,7 +248,7 @@ def _between(known: Mapping[int, float], sms: int) -> float:
     points = sorted(known)
     if sms <= points[0] or len(points) == 1:
         return known[points[0]]
-    for low, high in zip(points, points[1:], strict=False):
+    for low, high in itertools.pairwise(points):
         if sms <= high:
             part = (sms - low) / (high - low)
             return known[low] * (1 - part) + known[high] * part

@@ -1,11 +1,10 @@
 #include "device/gpu.hpp"
 
 #include <algorithm>
-#include <utility>
 
 namespace fico::device {
 
-Gpu::Gpu(std::vector<std::uint32_t> sms_per_unit, const Settings& settings)
+Gpu::Gpu(const std::vector<std::uint32_t>& sms_per_unit, const Settings& settings)
     : model_(sms_per_unit, settings) {
   float sms = 0;
   for (auto unit_sms : sms_per_unit) sms_.push_back(sms += static_cast<float>(unit_sms));
@@ -24,13 +23,7 @@ std::uint32_t Gpu::start(double now_us, const profile::Kernel& kernel, Units uni
   demand.blocks_per_sm = std::max(1U, kernel.blocks_per_sm);
   std::copy_n(kernel.sensitivity, profile::kResources, demand.sensitivity.begin());
   std::copy_n(kernel.pressure, profile::kResources, demand.pressure.begin());
-  if (std::ranges::any_of(kernel.footprint, [](float part) { return part > 0; })) {
-    // A kernel without shared memory, say, takes next to nothing of it.
-    constexpr double kLeast = 1e-3;
-    for (std::size_t r = 0; r < demand.footprint.size(); ++r) {
-      demand.footprint[r] = std::max(kLeast, double{kernel.footprint[r]});
-    }
-  }
+  demand.footprint = footprint_of(kernel.footprint);
   demand.cells = ~Cells{} >> (kMaxCells - count) << units.lo;
   demand.priority = priority;
   return model_.start(now_us, demand, now_us);

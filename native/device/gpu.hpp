@@ -21,7 +21,7 @@ struct Units {
 class Gpu {
  public:
   // At most kMaxUnits units.
-  explicit Gpu(std::vector<std::uint32_t> sms_per_unit, const Settings& settings = {});
+  explicit Gpu(const std::vector<std::uint32_t>& sms_per_unit, const Settings& settings = {});
 
   // A kernel becomes ready: its stream has reached it. `kernel` must outlive it. Lower priorities
   // go first, as in CUDA. `client` tells the processes apart: kernels of one client may share an SM

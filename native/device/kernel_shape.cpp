@@ -12,7 +12,7 @@ constexpr double kShortestUs = 1e-6;
 
 constexpr std::array<float, kUnits> unit_sms() {
   std::array<float, kUnits> sms{};
-  for (unsigned n = 1; n < kUnits; ++n) sms[n - 1] = n * kUnitSms;
+  for (unsigned n = 1; n < kUnits; ++n) sms[n - 1] = static_cast<float>(n * kUnitSms);
   sms[kUnits - 1] = kSmCount;
   return sms;
 }
@@ -54,6 +54,8 @@ Demand demand_of(const KernelShape& shape, const SmSet& sms, int priority, SmDur
   demand.blocks_per_sm = std::max(1U, shape.blocks_per_sm);
   demand.sensitivity = shape.sensitivity;
   demand.pressure = shape.pressure;
+  demand.footprint = footprint_of(shape.footprint);
+  demand.even = !shape.curve_points;
   for (unsigned sm = 0; sm < kSmCount; ++sm) demand.cells.set(sm, sms.contains(sm));
   demand.priority = priority;
   return demand;

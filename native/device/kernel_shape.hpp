@@ -33,6 +33,7 @@ struct KernelShape {
   /// As in profile::Kernel.
   std::array<float, profile::kResources> sensitivity{};
   std::array<float, profile::kResources> pressure{};
+  std::array<float, profile::kSmResources> footprint{};
 };
 
 /// Duration in µs on `sms` SMs, at least 1.

@@ -15,6 +15,17 @@ constexpr double kRounding = 1e-9;
 
 }  // namespace
 
+Footprint footprint_of(std::span<const float, profile::kSmResources> parts) {
+  // A kernel without shared memory, say, takes next to nothing of it.
+  constexpr double kLeast = 1e-3;
+  if (std::ranges::none_of(parts, [](float part) { return part > 0; })) return kWholeSm;
+  Footprint footprint;
+  for (std::size_t r = 0; r < footprint.size(); ++r) {
+    footprint[r] = std::max(kLeast, double{parts[r]});
+  }
+  return footprint;
+}
+
 Model::Model(std::vector<std::uint32_t> sms_per_cell, const Settings& settings)
     : settings_(settings), sms_per_cell_(std::move(sms_per_cell)), next_us_(kNever) {
   reset_segments();
@@ -40,9 +51,10 @@ void Model::split_segments(const Cells& cells) {
     }
     const double part = sms / segments_[s].sms;
     const std::size_t added = segments_.size();
-    segments_.push_back({inside, sms, {}, 0, false});
+    segments_.push_back({.cells = inside, .sms = sms, .held = segments_[s].held * part});
     segments_[s].cells &= ~inside;
     segments_[s].sms -= sms;
+    segments_[s].held -= segments_[added].held;
     for (std::size_t r = 0; r < profile::kSmResources; ++r) {
       segments_[added].taken[r] = segments_[s].taken[r] * part;
       segments_[s].taken[r] -= segments_[added].taken[r];
@@ -122,6 +134,7 @@ void Model::advance(double now_us, std::vector<Completion>& ended) {
 // Gives the kernel room, or takes it where `room` is negative.
 void Model::take(Running& kernel, std::size_t s, double room) {
   kernel.room[s] += room;
+  segments_[s].held += room;
   auto& taken = segments_[s].taken;
   for (std::size_t r = 0; r < taken.size(); ++r) taken[r] += room * kernel.demand.footprint[r];
 }
@@ -134,15 +147,24 @@ void Model::release(Running& kernel, double part) {
   kernel.held -= kernel.held * part;
 }
 
-// SMs' worth of room that the kernel can have in a segment, once others have given up `given`.
-double Model::free_room(const Running& kernel, std::size_t s, const Footprint& given) const {
+// SMs' worth of room that the kernel can have in a segment, once others have given up `given` and
+// with that `given_room` of theirs: SMs where nobody is, and what others leave of their SMs as far
+// as whole blocks fit there.
+double Model::free_room(const Running& kernel, std::size_t s, const Footprint& given,
+                        double given_room) const {
   const auto& segment = segments_[s];
-  double room = segment.sms - kernel.room[s];
+  const auto& demand = kernel.demand;
+  const double most = segment.sms - kernel.room[s];
+  const double empty = std::clamp(segment.sms - segment.held + given_room, 0.0, segment.sms);
+  const double occupied = segment.sms - empty;
+  if (occupied <= kRounding || most <= empty) return std::max(0.0, std::min(most, empty));
+  double loads = 1;  // of this kernel's blocks on one of the SMs where others are
   for (std::size_t r = 0; r < given.size(); ++r) {
-    const double left = segment.sms - segment.taken[r] + given[r];
-    room = std::min(room, left / kernel.demand.footprint[r]);
+    const double left = segment.sms - segment.taken[r] + given[r] - empty;
+    loads = std::min(loads, left / (occupied * demand.footprint[r]));
   }
-  return std::max(0.0, room);
+  loads = std::floor(loads * demand.blocks_per_sm + kRounding) / demand.blocks_per_sm;
+  return std::clamp(empty + std::max(0.0, loads) * occupied, 0.0, std::max(0.0, most));
 }
 
 void Model::finish(std::size_t place) {
@@ -186,12 +208,12 @@ bool Model::take_free(Running& kernel, double now_us) {
   if (wanted > kRounding) {
     double free = 0;
     for (std::size_t s = 0; s < segments_.size(); ++s) {
-      if (kernel.may_use[s]) free += free_room(kernel, s, {});
+      if (kernel.may_use[s]) free += free_room(kernel, s, {}, 0);
     }
     if (free > kRounding) {
       const double part = std::min(1.0, wanted / free);
       for (std::size_t s = 0; s < segments_.size(); ++s) {
-        if (kernel.may_use[s]) take(kernel, s, free_room(kernel, s, {}) * part);
+        if (kernel.may_use[s]) take(kernel, s, free_room(kernel, s, {}, 0) * part);
       }
       kernel.held = part < 1 ? kernel.most : kernel.held + free;
       kernel.stale = true;
@@ -207,7 +229,8 @@ bool Model::take_free(Running& kernel, double now_us) {
 // not fill is free.
 void Model::dispatch(Running& kernel, double now_us) {
   const double full = kernel.loads / kernel.most - (kernel.waves - 1);
-  const double kept = kernel.waves > 1 ? full * (1 - settings_.drain) : full;
+  const bool drains = kernel.waves > 1 && !kernel.demand.even;
+  const double kept = drains ? full * (1 - settings_.drain) : full;
   if (kept < 1 - kRounding) release(kernel, 1 - kept);
   kernel.left = 1 / kernel.waves;
   kernel.since_us = now_us;
@@ -256,14 +279,16 @@ double Model::claimable_room(std::size_t place) const {
   for (std::size_t s = 0; s < segments_.size(); ++s) {
     if (!segments_[s].owned || segments_[s].owner != order_[place]) continue;
     Footprint given{};
+    double given_room = 0;
     for (std::size_t after = place + 1; after < order_.size(); ++after) {
       const auto& junior = running_[order_[after]];
       if (junior.dispatched) continue;
+      given_room += junior.room[s];
       for (std::size_t r = 0; r < given.size(); ++r) {
         given[r] += junior.room[s] * junior.demand.footprint[r];
       }
     }
-    room += free_room(kernel, s, given);
+    room += free_room(kernel, s, given, given_room);
   }
   return room;
 }

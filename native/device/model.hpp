@@ -17,6 +17,7 @@
 #include <bitset>
 #include <cstdint>
 #include <deque>
+#include <span>
 #include <vector>
 
 #include "device/curve.hpp"
@@ -32,6 +33,9 @@ using Cells = std::bitset<kMaxCells>;
 using Footprint = std::array<double, profile::kSmResources>;
 constexpr Footprint kWholeSm{1, 1, 1, 1};
 
+/// From the parts that a profile has; all 0 stands for the whole SM.
+Footprint footprint_of(std::span<const float, profile::kSmResources> parts);
+
 /// What a kernel asks of the device.
 struct Demand {
   Curve curve;
@@ -46,6 +50,8 @@ struct Demand {
   std::array<float, profile::kResources> pressure{};
   /// Parts of an SM that `blocks_per_sm` blocks take, each above 0.
   Footprint footprint = kWholeSm;
+  /// Its blocks take equally long, so that a wave ends at once: there is no drain.
+  bool even = false;
   Cells cells;
   /// Lower goes first.
   int priority = 0;
@@ -81,6 +87,7 @@ class Model {
   struct Segment {
     Cells cells;
     double sms = 0;
+    double held = 0;          // SMs' worth of room, of all kernels
     Footprint taken{};        // SMs' worth of each resource
     std::uint32_t owner = 0;  // the kernel that what comes free here goes to
     bool owned = false;
@@ -121,7 +128,8 @@ class Model {
   void settle(double now_us);
   bool take_free(Running& kernel, double now_us);
   void take(Running& kernel, std::size_t s, double room);
-  double free_room(const Running& kernel, std::size_t s, const Footprint& given) const;
+  double free_room(const Running& kernel, std::size_t s, const Footprint& given,
+                   double given_room) const;
   void dispatch(Running& kernel, double now_us);
   void claim(double now_us);
   double claimable_room(std::size_t place) const;

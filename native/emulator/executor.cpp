@@ -277,8 +277,7 @@ void Executor::fill_device() {
     const auto& kernel = std::get<Kernel>(op->work);
     const auto id = (static_cast<std::uint64_t>(getpid()) << 40U) | ++kernels_;
     resident_.push_back(op);
-    running_.push_back(
-        {kernel.sms, kernel.image->shape(kernel.blocks()), kernel.priority, last_us_, id});
+    running_.push_back({kernel.sms, kernel.shape(), kernel.priority, last_us_, id});
     if (resident_.size() == 1) look_at_others();
     device_.start(last_us_, running_.back());
     unpublished_ = true;

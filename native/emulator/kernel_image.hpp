@@ -5,6 +5,7 @@
 //   fico-emulated-module
 //   kernel NAME op=OP [blocks_per_sm=N] [us_per_block=X] [saturates_sms=N] [params=SIZE,SIZE,...]
 //               [curve=US,US,...] [pressure=C,M,L] [sensitivity=C,M,L]
+//               [registers=N] [shared_bytes=N]
 //   global NAME bytes=N
 #pragma once
 
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "device/kernel_shape.hpp"
+#include "profile/footprint.hpp"
 
 namespace fico::emulator {
 
@@ -27,13 +29,23 @@ struct KernelImage {
   KernelOp op = KernelOp::kSpin;
   /// What its duration depends on, but for the number of blocks.
   device::KernelShape timing{.us_per_block = 1};
+  /// Of a thread; 0 is not given.
+  std::uint32_t registers = 0;
+  /// Static shared memory of a block.
+  std::uint32_t shared_bytes = 0;
   std::vector<std::size_t> param_sizes;
   std::vector<std::size_t> param_offsets;
   std::size_t params_bytes = 0;
 
-  device::KernelShape shape(double blocks) const {
+  /// What one launch asks of the device. Where the registers are not given, its blocks leave no
+  /// room for others on their SMs.
+  device::KernelShape shape(double blocks, unsigned block_threads, unsigned dynamic_bytes) const {
     auto whole = timing;
     whole.blocks = blocks;
+    if (registers) {
+      whole.footprint = profile::footprint_of(
+          {block_threads, registers, shared_bytes + dynamic_bytes}, timing.blocks_per_sm);
+    }
     return whole;
   }
 };

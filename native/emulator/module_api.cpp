@@ -132,7 +132,9 @@ int function_attribute(const Function& function, CUfunction_attribute attribute)
     case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
       return device::kMaxThreadsPerBlock;
     case CU_FUNC_ATTRIBUTE_NUM_REGS:
-      return 32;
+      return function.image->registers ? static_cast<int>(function.image->registers) : 32;
+    case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES:
+      return static_cast<int>(function.image->shared_bytes);
     case CU_FUNC_ATTRIBUTE_PTX_VERSION:
     case CU_FUNC_ATTRIBUTE_BINARY_VERSION:
       return 90;

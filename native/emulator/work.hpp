@@ -31,6 +31,9 @@ struct Kernel {
   std::vector<CUlaunchAttribute> attributes;
 
   double blocks() const { return double(grid[0]) * double(grid[1]) * double(grid[2]); }
+  device::KernelShape shape() const {
+    return image->shape(blocks(), block[0] * block[1] * block[2], shared_bytes);
+  }
 };
 
 /// A copy of `depth` slices of `height` rows of `width` bytes.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 
 #include "profile/kernel.hpp"
@@ -16,19 +17,29 @@ constexpr std::uint32_t kSmBlocks = 32;
 // The system's own part of each block's shared memory.
 constexpr std::uint32_t kReservedSharedBytes = 1024;
 
-// Fills Kernel::footprint from `blocks_per_sm` and from what one block takes.
-inline void set_footprint(Kernel& kernel, std::uint32_t threads, std::uint32_t registers_per_thread,
-                          std::uint32_t shared_bytes) {
+// What one block takes.
+struct BlockNeeds {
+  std::uint32_t threads;
+  std::uint32_t registers_per_thread;
+  std::uint32_t shared_bytes;
+};
+
+// The parts that `blocks_per_sm` blocks take of an SM, for Kernel::footprint.
+inline std::array<float, kSmResources> footprint_of(const BlockNeeds& block,
+                                                    std::uint32_t blocks_per_sm) {
+  const double threads = block.threads;
+  const double shared_bytes = block.shared_bytes;
   const double taken[kSmResources] = {
-      double{threads} / kSmThreads,
-      double{threads} * registers_per_thread / kSmRegisters,
-      (double{shared_bytes} + kReservedSharedBytes) / kSmSharedBytes,
+      threads / kSmThreads,
+      threads * block.registers_per_thread / kSmRegisters,
+      (shared_bytes + kReservedSharedBytes) / kSmSharedBytes,
       1.0 / kSmBlocks,
   };
+  std::array<float, kSmResources> parts;
   for (std::uint32_t r = 0; r < kSmResources; ++r) {
-    kernel.footprint[r] =
-        static_cast<float>(std::min(1.0, taken[r] * std::max(1U, kernel.blocks_per_sm)));
+    parts[r] = static_cast<float>(std::min(1.0, taken[r] * std::max(1U, blocks_per_sm)));
   }
+  return parts;
 }
 
 }  // namespace fico::profile

@@ -1,7 +1,7 @@
 // Runs requests of several tenants in a closed loop over the device model;
 // benchmarks/calibrate_model.py drives it. The input, words on stdin:
 //
-//   settings STAGGER DRAIN OVERLAP COMPUTE MEMORY L2
+//   settings STAGGER DRAIN OVERLAP SHARED_GAP_US COMPUTE MEMORY L2
 //   trace NAME KERNELS, then for each: GAP_US BLOCKS BLOCKS_PER_SM 16×DURATION_US
 //                                      3×SENSITIVITY 3×PRESSURE 4×FOOTPRINT
 //   run REQUESTS TENANTS, then for each: TRACE LO HI PRIORITY
@@ -37,7 +37,7 @@ constexpr double kJitterUs = 5;
 
 void run(std::vector<Tenant> tenants, int requests, const Settings& settings) {
   Gpu gpu(h200_units(), settings);
-  std::mt19937 random(1);
+  std::mt19937 random(1);  // NOLINT(bugprone-random-generator-seed)
   std::vector<Completion> ended;
   std::vector<std::size_t> tenant_of(tenants.size() + 1);
   std::size_t kernels = 0;
@@ -61,6 +61,7 @@ void run(std::vector<Tenant> tenants, int requests, const Settings& settings) {
         tenant.ready_us = now;
       }
       tenant.ready_us += double{(*tenant.trace)[tenant.position].gap_us};
+      if (tenants.size() > 1) tenant.ready_us += settings.shared_gap_us;
     }
     for (std::size_t i = 0; i < tenants.size(); ++i) {
       auto& tenant = tenants[i];
@@ -97,7 +98,7 @@ int main() {
   std::map<std::string, std::vector<Kernel>> traces;
   for (std::string word; std::cin >> word;) {
     if (word == "settings") {
-      std::cin >> settings.stagger >> settings.drain >> settings.overlap;
+      std::cin >> settings.stagger >> settings.drain >> settings.overlap >> settings.shared_gap_us;
       for (auto& weight : settings.interference) std::cin >> weight;
     } else if (word == "trace") {
       std::string name;

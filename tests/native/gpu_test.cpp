@@ -1,8 +1,11 @@
 // The device model: kernels alone take what was measured, room is handed over as documented, and
 // properties that hold whatever runs.
+#include <cstdlib>
+#include <new>
 #include <random>
 
 #include "gpu_world.hpp"
+#include "profile/footprint.hpp"
 
 using namespace fico::check;
 
@@ -39,10 +42,22 @@ std::vector<Launch> random_launches(std::mt19937& random) {
 
 constexpr int kScenarios = 2000;
 
+std::size_t allocations = 0;
+
 }  // namespace
 
+// Counts what the tests allocate.
+void* operator new(std::size_t bytes) {
+  ++allocations;
+  void* found = std::malloc(bytes);
+  if (!found) throw std::bad_alloc();
+  return found;
+}
+void operator delete(void* found) noexcept { std::free(found); }
+void operator delete(void* found, std::size_t) noexcept { std::free(found); }
+
 TEST(alone_a_kernel_takes_what_was_measured) {
-  std::mt19937 random(1);
+  std::mt19937 random(1);  // NOLINT(bugprone-random-generator-seed)
   for (int i = 0; i < kScenarios; ++i) {
     Launch launch{double(random() % 1000), random_kernel(random), random_units(random)};
     for (auto& us : launch.kernel.duration_us) us *= 0.7F;
@@ -139,6 +154,27 @@ TEST(kernels_on_the_same_sms_share_the_issue_rate) {
   CHECK(near(ends_of({{0, kernel}, {0, kernel}}, Settings{.overlap = 1})[1], 10, 1e-6));
 }
 
+TEST(blocks_run_beside_others_while_the_resources_of_the_sm_last) {
+  // One block of 512 threads with 96 registers an SM, held to that by its shared memory.
+  Kernel wide = wave_kernel(1320, 1, 10);
+  Kernel small = wave_kernel(132, 16, 5);
+  const auto needs = [](Kernel& kernel, const fico::profile::BlockNeeds& block) {
+    const auto parts = fico::profile::footprint_of(block, kernel.blocks_per_sm);
+    std::ranges::copy(parts, kernel.footprint);
+  };
+  needs(wide, {512, 96, 150'000});
+  needs(small, {128, 32, 0});
+  const auto end_beside = [&] { return ends_of({{0, wide}, {12, small}})[1]; };
+  CHECK(end_beside() < 50);  // at once, on SMs that it shares
+  needs(small, {128, 32, 20'000});
+  small.blocks_per_sm = 8;
+  CHECK(end_beside() < 50);
+  needs(small, {128, 200, 0});  // more registers than are left, with eight blocks an SM
+  small.blocks_per_sm = 1;
+  needs(small, {128, 200, 100'000});
+  CHECK(end_beside() > 90);
+}
+
 TEST(a_neighbour_slows_down_by_sensitivity_and_pressure) {
   Kernel loud = wave_kernel(64, 1, 1000);
   loud.pressure[1] = 0.5F;
@@ -149,8 +185,29 @@ TEST(a_neighbour_slows_down_by_sensitivity_and_pressure) {
   CHECK(near(ends_of({{0, loud, {0, 8}}, {0, touchy, {8, 16}}})[1], 16, 1e-6));
 }
 
+TEST(nothing_is_allocated_once_as_many_have_run) {
+  std::mt19937 random(7);  // NOLINT(bugprone-random-generator-seed)
+  std::vector<Kernel> kernels;
+  for (int i = 0; i < 50; ++i) kernels.push_back(random_kernel(random));
+  Gpu gpu(h200_units());
+  std::vector<Completion> ended;
+  ended.reserve(100);
+  double now = 0;
+  const auto run_round = [&] {
+    for (std::uint32_t i = 0; i < 8; ++i) {
+      gpu.start(now, kernels[random() % kernels.size()], {i, kUnits}, 0, i);
+    }
+    while (gpu.next_us() < HUGE_VAL) gpu.advance(now = gpu.next_us(), ended);
+    ended.clear();
+  };
+  run_round();
+  const auto before = allocations;
+  for (int i = 0; i < 100; ++i) run_round();
+  CHECK_EQ(allocations, before);
+}
+
 TEST(the_same_launches_end_at_the_same_times) {
-  std::mt19937 random(2);
+  std::mt19937 random(2);  // NOLINT(bugprone-random-generator-seed)
   for (int i = 0; i < kScenarios; ++i) {
     const auto launches = random_launches(random);
     CHECK(ends_of(launches) == ends_of(launches));
@@ -158,7 +215,7 @@ TEST(the_same_launches_end_at_the_same_times) {
 }
 
 TEST(all_kernels_end_and_none_before_its_time) {
-  std::mt19937 random(3);
+  std::mt19937 random(3);  // NOLINT(bugprone-random-generator-seed)
   for (int i = 0; i < kScenarios; ++i) {
     const auto launches = random_launches(random);
     const auto ends = ends_of(launches);
@@ -170,7 +227,7 @@ TEST(all_kernels_end_and_none_before_its_time) {
 }
 
 TEST(room_is_never_given_twice_and_never_lies_idle) {
-  std::mt19937 random(4);
+  std::mt19937 random(4);  // NOLINT(bugprone-random-generator-seed)
   for (int i = 0; i < kScenarios; ++i) {
     const auto launches = random_launches(random);
     ends_of(launches, {}, [&](const Gpu& gpu, const auto& launch_of, const auto& ends) {
@@ -195,7 +252,7 @@ TEST(room_is_never_given_twice_and_never_lies_idle) {
 }
 
 TEST(higher_priority_is_never_later) {
-  std::mt19937 random(5);
+  std::mt19937 random(5);  // NOLINT(bugprone-random-generator-seed)
   for (int i = 0; i < kScenarios; ++i) {
     auto launches = random_launches(random);
     for (auto& launch : launches) {
@@ -211,7 +268,7 @@ TEST(higher_priority_is_never_later) {
 }
 
 TEST(more_units_never_slow_a_kernel_alone) {
-  std::mt19937 random(6);
+  std::mt19937 random(6);  // NOLINT(bugprone-random-generator-seed)
   for (int i = 0; i < kScenarios; ++i) {
     const auto kernel = random_kernel(random);
     double before = HUGE_VAL;

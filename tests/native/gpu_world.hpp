@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "check.hpp"
@@ -58,7 +59,7 @@ std::vector<double> ends_of(const std::vector<Launch>& launches, const Settings&
   std::vector<std::size_t> launch_of(launches.size());
   std::vector<std::size_t> order(launches.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::ranges::stable_sort(order, {}, [&](std::size_t i) { return launches[i].at_us; });
+  std::ranges::sort(order, {}, [&](std::size_t i) { return std::pair(launches[i].at_us, i); });
   std::vector<Completion> ended;
   auto next = order.begin();
   while (next != order.end() || gpu.next_us() < HUGE_VAL) {

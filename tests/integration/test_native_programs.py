@@ -1,0 +1,23 @@
+"""The native unit tests: each program of tests/native whose name ends in _test."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from helpers import built
+
+DECLARED = [
+    name
+    for file in sorted((Path(__file__).parents[1] / "native").glob("*.cmake"))
+    for name in re.findall(r"add_executable\((\w+_test)\b", file.read_text())
+]
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_native(name: str) -> None:
+    done = subprocess.run([built.program(name)], capture_output=True, text=True, check=False)
+    failed = [line for line in done.stdout.splitlines() if not line.startswith("ok")]
+    assert done.returncode == 0, "\n".join([*failed, done.stderr])
+    assert "ok " in done.stdout
