@@ -138,7 +138,7 @@ class Fico final : public Policy {
       const double left_us = std::max(0.0, row.since_us + row.in_flight_us - view.now_us);
       wait_us += left_us * (hi - lo) / units.size();
     }
-    return view.kernel().duration_us[units.size() - 1] + wait_us;
+    return view.kernel().duration_us[std::max(1U, units.size()) - 1] + wait_us;
   }
 
   Settings settings_;
