@@ -8,7 +8,8 @@
 // the profile says that a free range does as well as waiting for a wider one, the range is claimed.
 // Source: Chen and Qiu, Optimizing Concurrent Inferences with Fine-grained GPU Sharing (poster);
 // docs/policy.md has the model, the promise and where it can fail.
-// Settings: slowdown_percent, reserve_units, grace_percent, split, classes, alone_span_us.
+// Settings: slowdown_percent, reserve_units, grace_percent, reclaim_percent, split, classes,
+// alone_span_us.
 // Limits: a work on the device is never taken back, so a tenant waits up to one segment of others.
 #include "policy/builtin.hpp"
 #include "policy/placement.hpp"
