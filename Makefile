@@ -16,7 +16,7 @@ $(VENV)/python-ready: pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"fico needs Python 3.11 to 3.13 and $(PYTHON) is %d.%d: set PYTHON=" % v)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet 'scikit-build-core>=1.1' 'nanobind>=2.4' 'cmake>=3.25' ninja 'nvidia-cuda-runtime==13.0.*'
+	$(BIN)/python -m pip install --quiet 'scikit-build-core>=1.1' 'nanobind>=2.4' 'cmake>=3.25' ninja 'nvidia-cuda-runtime==13.0.*' 'nvidia-cuda-crt==13.0.*' 'nvidia-cuda-cupti==13.0.*'
 	@touch $@
 
 $(VENV)/ready: $(VENV)/python-ready $(NATIVE_SOURCES)

@@ -133,15 +133,22 @@ def trace_lines(model: str, batch: int, data: dict[str, Any], profiles: Path | N
             if row["model"] == model and row["batch"] == batch
         }
         launches = synthetic_traces.trace(model, batch, latency_us)
-    lines = [f"trace {model}-{batch} {len(launches)}"]
+    lines = []
+    before_us = 0.0
+    launch: Any
     for launch in launches:
+        if getattr(launch, "kind", "kernel") != "kernel":
+            # The model does not know copies: the next kernel comes later by what they take.
+            before_us += launch.gap_us + launch.duration_us
+            continue
         grid = getattr(launch, "grid", None)
         blocks = math.prod(grid) if grid else launch.blocks
-        numbers = [launch.gap_us, max(1, blocks), max(1, launch.blocks_per_sm)]
+        numbers = [launch.gap_us + before_us, max(1, blocks), max(1, launch.blocks_per_sm)]
         numbers += [*launch.scaling_us, *launch.sensitivity, *launch.pressure]
         numbers += footprint(launch)
+        before_us = 0.0
         lines.append(" ".join(f"{number:.7g}" for number in numbers))
-    return "\n".join(lines)
+    return "\n".join([f"trace {model}-{batch} {len(lines)}", *lines])
 
 
 def build_loop() -> Path:
@@ -164,27 +171,40 @@ class Model:
 
     def predict(self, cells: Sequence[Cell], settings: Settings) -> list[tuple[float, float]]:
         """Mean latencies of A and B in ms, for each cell."""
-        halves = (cells[: len(cells) // 2], cells[len(cells) // 2 :])
+        runs = []
+        for cell in cells:
+            a, b = cell.units()
+            priority = HIGH_PRIORITY if cell.a_high else 0
+            runs.append(
+                f"run {REQUESTS} 2 {cell.a}-{cell.a_batch} {a[0]} {a[1]} {priority}"
+                f" {cell.b}-{cell.b_batch} {b[0]} {b[1]} 0"
+            )
+        return [(found[0], found[1]) for found in self._run_all(runs, settings)]
+
+    def predict_equal(self, rows: Sequence[dict[str, Any]], settings: Settings) -> list[float]:
+        """Mean latency in ms of so many tenants that run the same model on all SMs."""
+        runs = [
+            f"run {REQUESTS} {row['tenants']}"
+            + f" {row['model']}-{row['batch']} 0 {ALL_UNITS} 0" * row["tenants"]
+            for row in rows
+        ]
+        return [statistics.fmean(found) for found in self._run_all(runs, settings)]
+
+    def _run_all(self, runs: Sequence[str], settings: Settings) -> list[list[float]]:
+        halves = (runs[: len(runs) // 2], runs[len(runs) // 2 :])
         with ThreadPoolExecutor() as pool:
             first, second = pool.map(lambda half: self._run(half, settings), halves)
         return first + second
 
-    def _run(self, cells: Sequence[Cell], settings: Settings) -> list[tuple[float, float]]:
-        words = [self.traces, "settings " + " ".join(map(str, asdict(settings).values()))]
-        for cell in cells:
-            a, b = cell.units()
-            priority = HIGH_PRIORITY if cell.a_high else 0
-            words.append(
-                f"run {REQUESTS} 2 {cell.a}-{cell.a_batch} {a[0]} {a[1]} {priority}"
-                f" {cell.b}-{cell.b_batch} {b[0]} {b[1]} 0"
-            )
+    def _run(self, runs: Sequence[str], settings: Settings) -> list[list[float]]:
+        words = [self.traces, "settings " + " ".join(map(str, asdict(settings).values())), *runs]
         done = subprocess.run(
             [self.program], input="\n".join(words), capture_output=True, text=True, check=True
         )
         predicted = []
         for line in done.stdout.splitlines():
-            a_us, b_us, kernels, seconds = map(float, line.split())
-            predicted.append((a_us / 1e3, b_us / 1e3))
+            *latencies_us, kernels, seconds = map(float, line.split())
+            predicted.append([us / 1e3 for us in latencies_us])
             self.kernels += int(kernels)
             self.seconds += seconds
         return predicted
@@ -258,6 +278,16 @@ def main() -> None:
         settings = fit(model, [cell for cell in cells if not cell.held_out], settings)
     predicted = model.predict(cells, settings)
     summary(cells, predicted)
+    equal = [
+        row | {"predicted_ms": round(ms, 3)}
+        for row, ms in zip(data["equal"], model.predict_equal(data["equal"], settings), strict=True)
+    ]
+    for row in equal:
+        print(
+            f"{row['tenants']} of {row['model']} {row['batch']}: {row['ms']:.2f} ms,"
+            f" predicted {row['predicted_ms']:.2f}"
+            f" ({100 * row['predicted_ms'] / row['ms'] - 100:+.0f}%)"
+        )
     print(f"{1e6 * model.seconds / model.kernels:.2f} µs a kernel")
     rows = [
         asdict(cell)
@@ -283,7 +313,7 @@ def main() -> None:
         head = {key: data[key] for key in ("gpu", "driver", "cuda", "commit", "seeds")}
         head["date"] = datetime.now(UTC).isoformat(timespec="seconds")
         head["profiles"] = "measured" if options.profiles else "synthetic"
-        document = {**head, "settings": asdict(settings), "rows": rows}
+        document = {**head, "settings": asdict(settings), "equal": equal, "rows": rows}
         options.out.write_text(json.dumps(document, indent=1) + "\n")
 
 

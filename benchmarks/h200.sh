@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs benchmarks on a machine with a GPU and brings their results together:
 #
-#   benchmarks/h200.sh transparency|partitions|overhead|example|gpu-tests|emulated...      or  STEP='transparency --only jax'
+#   benchmarks/h200.sh transparency|partitions|overhead|mps_cost|example|gpu-tests|emulated...      or  STEP='transparency --only jax'
 #
 # Installs the package into a folder of its own, with the wheels of .whl if there are some. Results
 # and logs go to $OUT (default: build/benchmarks/out), the tables to standard output at the end.
@@ -32,9 +32,16 @@ step() {
   local limit=(timeout --kill-after=20 "${FICO_STEP_S:-560}")
   case $1 in
     example)  # two servers at 60/40, and what fico status says meanwhile
+      nvidia-smi --query-gpu=timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu,clocks_event_reasons.active \
+        --format=csv -lms 500 >"$out/example-clocks.csv" &
+      local clocks=$!
       (sleep "${FICO_EXAMPLE_STATUS_S:-14}"; python3 -m fico.cli status) &
+      local asked=$!
       "${limit[@]}" python3 -m fico.cli launch examples/two-servers.toml
-      wait
+      local ended=$?
+      wait "$asked"
+      kill "$clocks"
+      return "$ended"
       ;;
     gpu-tests) "${limit[@]}" python3 -m pytest -q -m gpu -p no:cacheprovider tests/gpu "${@:2}" ;;
     emulated)  # the cost of a launch on the emulated driver, where there are cores enough
@@ -55,7 +62,7 @@ for step in "$@"; do
   # A step may have options of its own.
   read -ra words <<<"$step"
   name=${words[0]}
-  case $name in transparency | partitions | overhead | example | gpu-tests | emulated) ;; *) echo "no step $name"; exit 2 ;; esac
+  case $name in transparency | partitions | overhead | mps_cost | example | gpu-tests | emulated) ;; *) echo "no step $name"; exit 2 ;; esac
   echo "== $step"
   step "$name" "${words[@]:1}" 2>&1 | tee "$out/$name.log"
   status=${PIPESTATUS[0]}

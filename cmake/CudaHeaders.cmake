@@ -21,3 +21,15 @@ if(fico_cuda_version LESS 13000)
 endif()
 add_library(fico_cuda_headers INTERFACE)
 target_include_directories(fico_cuda_headers SYSTEM INTERFACE ${FICO_CUDA_INCLUDE})
+# The target fico_cupti_headers: cupti.h of the same release, from the same places.
+find_path(FICO_CUPTI_INCLUDE cupti_activity.h
+  HINTS ${FICO_CUDA_INCLUDE} ${FICO_CUDA_INCLUDE}/../extras/CUPTI/include
+  PATHS /usr/local/cuda/extras/CUPTI/include ${fico_wheel_includes}
+  NO_DEFAULT_PATH)
+if(NOT FICO_CUPTI_INCLUDE)
+  message(FATAL_ERROR "cupti_activity.h was not found: install the wheel 'nvidia-cuda-cupti==13.0.*' "
+                      "beside ${Python_EXECUTABLE}, or set CUDA_HOME to a toolkit with CUPTI")
+endif()
+add_library(fico_cupti_headers INTERFACE)
+target_include_directories(fico_cupti_headers SYSTEM INTERFACE ${FICO_CUPTI_INCLUDE})
+target_link_libraries(fico_cupti_headers INTERFACE fico_cuda_headers)

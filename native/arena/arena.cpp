@@ -56,7 +56,7 @@ const char* damage(const Layout& layout) {
   for (const Tenant& tenant : layout.tenants) {
     const Grant grant = tenant.grant.load();
     if (tenant.phase.load() > Phase::kLive || !ends(tenant.name, sizeof tenant.name) ||
-        grant.hi > layout.unit_count || grant.lo > grant.hi || grant.mode > Mode::kShuffle) {
+        grant.hi > layout.unit_count || grant.lo > grant.hi || grant.mode > Mode::kWhole) {
       return "a tenant in it is impossible";
     }
   }

@@ -29,7 +29,11 @@ enum class Mode : std::uint8_t {
   kOpen = 0,      // no partition: streams stay as the program made them
   kConfined = 1,  // every launch on the tenant's own units
   kShuffle = 2,   // every launch on a random partition (testing)
+  kWhole = 3,     // every launch on the partition of all units, which nobody claims
 };
+
+// Whether work that is not on its partition has escaped: `open` and `whole` have all units anyway.
+constexpr bool confines(Mode mode) { return mode == Mode::kConfined || mode == Mode::kShuffle; }
 
 struct Grant {
   std::uint8_t lo;

@@ -132,7 +132,7 @@ void distribute(const Arena& arena) {
   for (std::size_t i = 0; i < slots.size(); ++i) {
     // Quotas were checked when they were set; if they were damaged since, nobody is confined.
     const auto hi = units.empty() ? all : static_cast<std::uint8_t>(lo + units[i]);
-    Grant grant{0, all, Mode::kOpen, 0, change};
+    Grant grant{0, all, Mode::kWhole, 0, change};
     if (policy == Policy::kShuffle) grant.mode = Mode::kShuffle;
     if (policy == Policy::kStatic && (lo != 0 || hi != all)) {
       grant = {lo, hi, Mode::kConfined, 0, change};

@@ -1,12 +1,20 @@
 // The arena for Python. The signatures and their meaning are in src/fico/_native.pyi.
+#include <cxxabi.h>
 #include <dlfcn.h>
+#include <linux/futex.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <memory>
+#include <string>
 
 #include "arena/arena.hpp"
 #include "arena/claims.hpp"
@@ -21,6 +29,14 @@ using namespace nb::literals;  // NOLINT(google-build-using-namespace): the "nam
 using fico::arena::Arena;
 
 namespace {
+
+std::string demangle(const std::string& name) {
+  if (!name.starts_with("_Z")) return name;  // "i" would be read as a type
+  int status = 0;
+  const std::unique_ptr<char, void (*)(void*)> text(
+      abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status), &std::free);
+  return text ? text.get() : name;
+}
 
 double seconds(std::uint64_t ns) { return static_cast<double>(ns) / 1e9; }
 
@@ -191,7 +207,16 @@ NB_MODULE(_native, m) {
     }
     return meanings;
   });
+  m.def("demangle", &demangle, "name"_a);
   m.def("library_path", [] { return own_folder() + "/libfico.so"; });
+  m.def("collector_path", [] { return own_folder() + "/libfico_collector.so"; });
+  m.def("neighbour_path", [] { return own_folder() + "/fico-neighbour"; });
+  m.def(
+      "wake",
+      [](std::uintptr_t address) {
+        syscall(SYS_futex, address, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+      },
+      "address"_a);
   m.def("emulated_driver_dir", [] { return own_folder() + "/emulated"; });
   fico::bindings::add_scheduling(m);
 }

@@ -8,6 +8,9 @@
 #include <ctime>
 #include <limits>
 
+#include "emulator/quiet_thread.hpp"
+#include "emulator/trace.hpp"
+
 namespace fico::emulator {
 namespace {
 
@@ -245,6 +248,7 @@ void Executor::start(Op& op, double at_us) {
 
 void Executor::begin(Op& op, double at_us) {
   op.phase = Op::Phase::kRunning;
+  op.start_us = at_us;
   if (std::holds_alternative<HostCall>(op.work)) return host_calls_.push(&op);
   if (const auto* wait = std::get_if<ValueWait>(&op.work); wait && !wait_is_over(*wait)) {
     return polled_.push_back(&op);
@@ -273,6 +277,7 @@ void Executor::fill_device() {
         queued_, {}, [](Op* op) { return std::get<Kernel>(op->work).priority; });
     Op* op = *urgent;
     queued_.erase(urgent);
+    op->start_us = last_us_;
     if (!begin_effects(*op)) fault_ = CUDA_ERROR_ILLEGAL_ADDRESS;
     const auto& kernel = std::get<Kernel>(op->work);
     const auto id = (static_cast<std::uint64_t>(getpid()) << 40U) | ++kernels_;
@@ -287,6 +292,7 @@ void Executor::fill_device() {
 void Executor::complete(Op& op, double at_us) {
   finish_effects(op);
   op.done_us = at_us;
+  if (op.record) emit_record(op, at_us);
   for (Op* later : op.dependents) {
     if (--later->pending == 0) make_ready(later);
   }

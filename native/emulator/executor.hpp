@@ -39,6 +39,9 @@ class Executor {  // NOLINT(bugprone-random-generator-seed): see random_
   CUresult fault() const { return static_cast<CUresult>(fault_.load(std::memory_order_relaxed)); }
   void clear_fault() { fault_ = CUDA_SUCCESS; }
 
+  /// The emulated time; any thread.
+  double now_us() const;
+
   /// A host function has returned; called by the thread that runs them.
   void host_call_returned(Op* op);
 
@@ -55,7 +58,6 @@ class Executor {  // NOLINT(bugprone-random-generator-seed): see random_
 
   void start_thread();
   void run();
-  double now_us() const;
   bool jittered() const { return settings_.instant && settings_.seed.has_value(); }
 
   bool take_submissions();

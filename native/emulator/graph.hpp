@@ -43,6 +43,7 @@ struct Graph {
 /// A node of an instance. Child graphs are spread out between two empty nodes.
 struct ExecNode {
   NodeTask task;
+  std::uint64_t id = 0;      // of this node of this instance
   std::uint64_t origin = 0;  // id of the graph's node; 0 for the end of a child graph
   bool enabled = true;
   std::vector<std::size_t> after;  // indices of earlier nodes
@@ -50,6 +51,7 @@ struct ExecNode {
 
 struct GraphExec {
   std::vector<ExecNode> nodes;  // each after what it depends on
+  std::uint64_t id = 0;
   std::uint64_t flags = 0;
   OpRef last;  // end of the newest launch: launches never overlap
 

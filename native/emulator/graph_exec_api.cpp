@@ -6,6 +6,7 @@
 #include "emulator/event.hpp"
 #include "emulator/node_tasks.hpp"
 #include "emulator/stream.hpp"
+#include "emulator/trace.hpp"
 
 using namespace fico::emulator;
 
@@ -24,6 +25,8 @@ CUresult instantiate(CUgraphExec* out, CUgraph handle, std::uint64_t flags) {
     auto exec = std::make_unique<GraphExec>();
     exec->nodes = flatten(graph);
     exec->flags = flags;
+    exec->id = call.rt.next_id++;
+    for (auto& node : exec->nodes) node.id = call.rt.next_id++;
     *out = call.rt.execs.add<CUgraphExec>(std::move(exec));
     return CUDA_SUCCESS;
   });
@@ -68,6 +71,7 @@ void launch(Call& call, GraphExec& exec, Stream& stream) {
       event->capture.reset();
       event->record = op;
     }
+    trace(call, *op.get(), stream, &exec, &node);
     call.rt.executor.submit(op);
     ops.push_back(std::move(op));
   }

@@ -30,7 +30,4 @@ class HostCalls {
 /// True on a thread that is inside a host function, where CUDA permits no call.
 bool inside_host_call();
 
-/// Starts a detached thread with all signals blocked: the program's handlers must not run on it.
-void start_quiet_thread(void (*body)(void*), void* argument);
-
 }  // namespace fico::emulator

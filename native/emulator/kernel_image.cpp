@@ -111,7 +111,7 @@ bool read_kernel_option(std::string_view key, std::string_view value, KernelImag
   if (key == "curve") return read_curve(value, timing);
   if (key == "pressure") return read_shares(value, timing.pressure);
   if (key == "registers") return read_number(value, kernel.registers);
-  if (key == "shared_bytes") return read_number(value, kernel.shared_bytes);
+  if (key == "shared") return read_number(value, kernel.shared_bytes);
   if (key == "sensitivity") return read_shares(value, timing.sensitivity);
   if (key == "params") return read_sizes(value, kernel.param_sizes);
   return false;

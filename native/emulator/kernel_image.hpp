@@ -5,7 +5,7 @@
 //   fico-emulated-module
 //   kernel NAME op=OP [blocks_per_sm=N] [us_per_block=X] [saturates_sms=N] [params=SIZE,SIZE,...]
 //               [curve=US,US,...] [pressure=C,M,L] [sensitivity=C,M,L]
-//               [registers=N] [shared_bytes=N]
+//               [registers=N] [shared=BYTES]
 //   global NAME bytes=N
 #pragma once
 
@@ -36,6 +36,9 @@ struct KernelImage {
   std::vector<std::size_t> param_sizes;
   std::vector<std::size_t> param_offsets;
   std::size_t params_bytes = 0;
+
+  /// As CUDA tells them to who asks.
+  std::uint32_t reported_registers() const { return registers ? registers : 32; }
 
   /// What one launch asks of the device. Where the registers are not given, its blocks leave no
   /// room for others on their SMs.

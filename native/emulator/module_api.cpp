@@ -132,7 +132,7 @@ int function_attribute(const Function& function, CUfunction_attribute attribute)
     case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
       return device::kMaxThreadsPerBlock;
     case CU_FUNC_ATTRIBUTE_NUM_REGS:
-      return function.image->registers ? static_cast<int>(function.image->registers) : 32;
+      return static_cast<int>(function.image->reported_registers());
     case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES:
       return static_cast<int>(function.image->shared_bytes);
     case CU_FUNC_ATTRIBUTE_PTX_VERSION:

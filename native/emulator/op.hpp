@@ -3,9 +3,11 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <utility>
 #include <vector>
 
+#include "emulator/trace_record.hpp"
 #include "emulator/work.hpp"
 
 namespace fico::emulator {
@@ -50,6 +52,8 @@ class Op {
   std::vector<OpRef> after;
   /// Asks the executor to hurry the operations in `after` along; it does nothing itself.
   bool is_demand = false;
+  /// Where what is run is recorded (trace.hpp): all but the times.
+  std::unique_ptr<TraceRecord> record;
 
   std::atomic<std::uint32_t> done{0};
   /// Emulated time; to be read when done.
@@ -58,6 +62,7 @@ class Op {
   // The executor's part.
   enum class Phase : std::uint8_t { kBlocked, kHeldBack, kRunning };
   Phase phase = Phase::kBlocked;
+  double start_us = 0;  // emulated; set when it starts
   bool demanded = false;
   std::uint32_t pending = 0;  // operations in `after` that are not done
   std::uint64_t ticket = 0;   // of its valid entry in the agenda

@@ -8,6 +8,7 @@
 #include "emulator/context.hpp"
 #include "emulator/event.hpp"
 #include "emulator/graph.hpp"
+#include "emulator/injection.hpp"
 #include "emulator/module.hpp"
 
 namespace fico::emulator {
@@ -40,12 +41,9 @@ ThreadState& this_thread() {
   return state;
 }
 
-}  // namespace fico::emulator
+namespace {
 
-using namespace fico::emulator;
-
-CUresult cuInit(unsigned flags) {
-  if (flags) return CUDA_ERROR_INVALID_VALUE;
+CUresult initialise() noexcept {
   try {
     auto& rt = runtime();
     if (rt.phase.load(std::memory_order_acquire) == Runtime::Phase::kInitialised) {
@@ -75,6 +73,18 @@ CUresult cuInit(unsigned flags) {
   } catch (...) {
     return CUDA_ERROR_OPERATING_SYSTEM;
   }
+}
+
+}  // namespace
+}  // namespace fico::emulator
+
+using namespace fico::emulator;
+
+CUresult cuInit(unsigned flags) {
+  if (flags) return CUDA_ERROR_INVALID_VALUE;
+  const auto result = initialise();
+  if (result == CUDA_SUCCESS) inject_once();
+  return result;
 }
 
 CUresult cuDriverGetVersion(int* version) {

@@ -94,6 +94,7 @@ struct Runtime {
   Table<GraphExec> execs;
   std::vector<std::shared_ptr<Capture>> captures;  // those that go on
   std::uint64_t next_id = 1;
+  std::uint32_t last_correlation_id = 0;
 
   enum class Phase : std::uint8_t { kUninitialised, kInitialised, kForked };
   std::atomic<Phase> phase{Phase::kUninitialised};
@@ -123,6 +124,12 @@ class Call {
     require(rt.executor.fault() == CUDA_SUCCESS, rt.executor.fault());
   }
 
+  /// A number for this call, the same each time it is asked for.
+  std::uint32_t correlation_id() {
+    if (!correlation_id_) correlation_id_ = ++rt.last_correlation_id;
+    return correlation_id_;
+  }
+
   /// Waits for this when the call is over.
   void wait_at_end(OpRef op) { at_end_ = std::move(op); }
 
@@ -136,6 +143,7 @@ class Call {
 
  private:
   OpRef at_end_;
+  std::uint32_t correlation_id_ = 0;
   std::unique_lock<std::mutex> lock_;
 };
 

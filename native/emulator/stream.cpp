@@ -4,6 +4,7 @@
 
 #include "emulator/capture.hpp"
 #include "emulator/context.hpp"
+#include "emulator/trace.hpp"
 
 namespace fico::emulator {
 namespace {
@@ -57,6 +58,7 @@ OpRef submit_to(Call& call, Stream& stream, Work work, const std::vector<OpRef>&
   OpRef op(new Op(std::move(work)));
   depend_on_earlier_work(*op.get(), stream);
   for (const auto& other : also_after) op->depend_on(other);
+  trace(call, *op.get(), stream);
   stream.last = op;
   call.rt.executor.submit(op);
   if (++stream.since_mark >= kMarkDistance) {

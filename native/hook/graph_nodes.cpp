@@ -118,7 +118,46 @@ bool replace_node(CUgraph graph, CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS
   return good && d().graph_destroy_node(node) == CUDA_SUCCESS;
 }
 
+std::vector<CUgraphNode> nodes_of(CUgraph graph) {
+  std::size_t count = 0;
+  if (d().graph_nodes(graph, nullptr, &count) != CUDA_SUCCESS) return {};
+  std::vector<CUgraphNode> nodes(count);
+  if (count != 0 && d().graph_nodes(graph, nodes.data(), &count) != CUDA_SUCCESS) return {};
+  return nodes;
+}
+
+CUgraphNodeType type_of(CUgraphNode node) {
+  CUgraphNodeType type{};
+  return d().graph_node_type(node, &type) == CUDA_SUCCESS ? type : CU_GRAPH_NODE_TYPE_EMPTY;
+}
+
+// The graph inside a child-graph node; nullptr if there is none.
+CUgraph child_of(CUgraphNode node) {
+  CUgraph child = nullptr;
+  return d().graph_child(node, &child) == CUDA_SUCCESS ? child : nullptr;
+}
+
 }  // namespace
+
+void map_children(CUgraph graph, CUgraph clone, std::unordered_map<CUgraphNode, CUgraphNode>& map) {
+  for (CUgraphNode node : nodes_of(graph)) {
+    if (type_of(node) != CU_GRAPH_NODE_TYPE_GRAPH) continue;
+    CUgraphNode ours = nullptr;
+    if (const auto known = map.find(node); known != map.end()) {
+      ours = known->second;
+    } else if (d().graph_node_in_clone(&ours, node, clone) != CUDA_SUCCESS) {
+      continue;
+    }
+    CUgraph child = child_of(node);
+    CUgraph own_child = child_of(ours);
+    // A copy has its nodes in the order in which the original has them.
+    const std::vector<CUgraphNode> theirs = nodes_of(child);
+    const std::vector<CUgraphNode> copies = nodes_of(own_child);
+    if (!std::ranges::equal(theirs, copies, {}, type_of, type_of)) continue;
+    for (std::size_t i = 0; i < theirs.size(); ++i) map[theirs[i]] = copies[i];
+    map_children(child, own_child, map);
+  }
+}
 
 CUresult replace_child(CUgraph graph, CUgraphNode& node, CUgraph child) {
   if (d().graph_add_child == nullptr || d().graph_add_dependencies == nullptr)

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <unordered_map>
 #include <vector>
 
 #include "cuda/driver.hpp"
@@ -30,6 +31,10 @@ bool visit_nodes(CUgraph graph, Visit visit) {
     return d.graph_child(node, &child) == CUDA_SUCCESS && visit_nodes(child, visit);
   });
 }
+
+// Enters for every node inside the child graphs of `graph` the node that stands for it in `clone`,
+// which the driver can't be asked for: a clone's child graphs are clones of their own.
+void map_children(CUgraph graph, CUgraph clone, std::unordered_map<CUgraphNode, CUgraphNode>& map);
 
 // Moves the kernels of a graph of ours to the partition of a place, whose stream is used to capture
 // in and must not be capturing; the caller holds its lock. Topology, attributes and all other nodes

@@ -41,7 +41,12 @@ void Graphs::adopt(Exec& entry, CUgraph graph) {
   }
   const bool copyable = visit_nodes(
       graph, [](CUgraph, CUgraphNode, CUgraphNodeType type) { return can_be_copied(type); });
-  if (copyable && d().graph_clone(&entry.graph, graph) != CUDA_SUCCESS) entry.graph = nullptr;
+  if (!copyable) return;
+  if (d().graph_clone(&entry.graph, graph) == CUDA_SUCCESS) {
+    map_children(graph, entry.graph, entry.replaced);
+  } else {
+    entry.graph = nullptr;
+  }
 }
 
 void Graphs::instantiated(CUgraphExec exec, CUgraph graph, unsigned long long flags) {
@@ -131,7 +136,7 @@ CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Laun
         entry != nullptr && entry->graph != nullptr ? variant_for(*entry, issue.place()) : nullptr;
     if (variant != nullptr) {
       chosen = variant;
-    } else {
+    } else if (arena::confines(tenant.grant().mode)) {
       tenant.count(Counter::open_graphs, why_open(entry.get()));
     }
   }

@@ -51,7 +51,8 @@ class Graphs {
         "a graph with nodes that can't be copied (memory, conditional, device launch)";
     unsigned long long flags = 0;
     std::vector<Variant> variants;
-    std::unordered_map<CUgraphNode, CUgraphNode> replaced;  // the program's node: ours now
+    // The program's node: ours now, where the driver can't tell.
+    std::unordered_map<CUgraphNode, CUgraphNode> replaced;
     // An executable graph never runs beside itself (cuGraphLaunch). Ours are several, so a launch
     // of one waits for the last launch of another.
     CUevent last = nullptr;
@@ -84,8 +85,10 @@ void Graphs::node_changed(CUgraphExec exec, CUgraphNode node, Apply apply) {
   drop_variants(*entry);
   const CUgraphNode ours = own_node(*entry, node);
   CUgraphNode after = ours;
-  if (ours == nullptr || !apply(entry->graph, after)) {
-    give_up(*entry, "an instance of a graph was changed in a node that our copy can't follow");
+  if (ours == nullptr) {
+    give_up(*entry, "an instance of a graph was changed in a node that our copy does not have");
+  } else if (!apply(entry->graph, after)) {
+    give_up(*entry, "an instance of a graph was changed in a way that our copy refuses");
   } else if (after != ours) {
     entry->replaced[node] = after;
   }

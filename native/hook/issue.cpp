@@ -133,13 +133,15 @@ void Issue::choose_place(Work work) {
   }
   Streams& streams = Streams::self();
   cuda::Partition* partition = nullptr;
-  if (grant.mode == arena::Mode::kConfined) {
-    const Tenant::Range range = tenant.own_range(grant);
+  if (grant.mode == arena::Mode::kShuffle) {
+    partition = streams.random_partition(stream);
+  } else {
+    const bool claims = grant.mode == arena::Mode::kConfined;
+    const Tenant::Range range =
+        claims ? tenant.own_range(grant) : Tenant::Range{grant.lo, grant.hi};
     const cuda::Partition* at = stream.at.partition;
     if (at != nullptr && at->lo == range.lo && at->hi == range.hi) return;
     partition = streams.partition(stream, range.lo, range.hi);
-  } else {
-    partition = streams.random_partition(stream);
   }
   if (partition == nullptr) return;  // counted; the stream stays where it is
   const Place place = Streams::place_on(stream, *partition);
@@ -152,7 +154,7 @@ void Issue::choose_place(Work work) {
 
 void Issue::count_if_open() const {
   Tenant& tenant = Tenant::self();
-  if (virtual_ != nullptr || captured_ || tenant.grant().mode == arena::Mode::kOpen) return;
+  if (virtual_ != nullptr || captured_ || !arena::confines(tenant.grant().mode)) return;
   const Context* context = open_ != nullptr ? open_ : Streams::self().current_context();
   if (context == nullptr) return;
   if (context->confinable) {

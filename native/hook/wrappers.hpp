@@ -43,8 +43,7 @@ inline bool is_too_large(CUresult result) {
 template <class LaunchOn>
 CUresult issue_kernel(CUfunction function, CUstream stream, bool per_thread, LaunchOn launch) {
   Tenant& tenant = Tenant::self();
-  // Open, every launch has all units anyway.
-  const bool whole = tenant.grant().mode != arena::Mode::kOpen && needs_whole_gpu(function);
+  const bool whole = arena::confines(tenant.grant().mode) && needs_whole_gpu(function);
   Issue issue(stream, per_thread, whole ? Work::kHome : Work::kLaunch);
   if (issue.is_captured()) {
     tenant.count(Counter::captured_launches);

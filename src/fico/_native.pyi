@@ -102,11 +102,23 @@ def share_units(quotas: list[tuple[int, int]], unit_count: int) -> list[int]:
 def counter_meanings() -> dict[str, tuple[bool, str]]:
     """For each counter of a tenant: whether it counts a fall-back, and what it means."""
 
+def demangle(name: str) -> str:
+    """The C++ name as a person writes it; other names as they are."""
+
 def library_path() -> str:
     """Path of libfico.so, which is installed beside this module."""
 
 def emulated_driver_dir() -> str:
     """Folder that holds the emulated libcuda.so.1, installed beside this module."""
+
+def collector_path() -> str:
+    """Path of libfico_collector.so, which is installed beside this module."""
+
+def neighbour_path() -> str:
+    """Path of fico-neighbour, which is installed beside this module."""
+
+def wake(address: int) -> None:
+    """Wake all that wait for the 32-bit word at this address of shared memory (futex)."""
 
 class Kernel:
     """What is known of the next work of a tenant: one launch, or a segment of a graph as one."""

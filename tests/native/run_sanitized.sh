@@ -31,7 +31,5 @@ export FICO_TEST_SANITIZER
 export FICO_TEST_BUILD="$build"
 export FICO_EXAMPLES="${FICO_EXAMPLES:-30}" FICO_KILLS="${FICO_KILLS:-20}" FICO_RUNS="${FICO_RUNS:-1}"
 cd "$root"
-# The native unit tests, where this build has some.
-ctest --test-dir "$build" --output-on-failure --no-tests=ignore
-exec "$python" -m pytest -q tests/integration/test_ordering.py \
+exec "$python" -m pytest -q tests/integration/test_native.py tests/integration/test_ordering.py \
   tests/integration/test_ordering_rules.py tests/integration/test_faults.py "$@"

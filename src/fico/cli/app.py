@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "show the sessions and their tenants",
     "set": "change a tenant or a session while it runs",
     "down": "end a session",
+    "profile": "learn what a program's kernels need, and look at it",
     "doctor": "look at what Fico needs on this machine",
     "demo": "show two tenants on an emulated GPU",
 }
@@ -87,7 +88,7 @@ def _run(name: str, arguments: list[str]) -> int:
     if rest is not None:
         program = getattr(known, "program", None)
         if program is None:
-            parser.error("-- is for 'fico run' only")
+            parser.error("-- begins a program, and this runs none")
         known.program = [*program, "--", *rest] if program else rest
     return command.run(known)
 

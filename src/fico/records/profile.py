@@ -82,7 +82,8 @@ class Launch:
     """Streams of the request, numbered from 0 in order of first use."""
     from_graph: bool
     gap_us: float
-    """From the end of the launch before it to its start, on all units."""
+    """From the latest end of the launches before it to its start, on all units: median. Negative
+    where they overlap; 0 for the first of a request."""
     duration_us: float
     """Median on all units, alone."""
     spread_us: float

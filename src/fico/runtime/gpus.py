@@ -73,8 +73,10 @@ def ask_driver(
     """
     environment = driver_environment(emulated, os.environ)
     for name in list(environment):
-        # The probe is no tenant and no client of MPS, and counts GPUs as nvidia-smi does.
-        if name in ("LD_PRELOAD", "CUDA_VISIBLE_DEVICES") or name.startswith("CUDA_MPS_"):
+        # The probe is no tenant, no client of MPS and not what a profiler wants to see, and it
+        # counts GPUs as nvidia-smi does.
+        others = ("LD_PRELOAD", "CUDA_VISIBLE_DEVICES", "CUDA_INJECTION64_PATH")
+        if name in others or name.startswith("CUDA_MPS_"):
             del environment[name]
     if emulated:
         environment["FICO_EMULATED_INSTANT"] = "1"  # it needs no device that others see

@@ -1,0 +1,95 @@
+"""Profiles of the models that ship with Fico, measured on this machine's GPU.
+
+    python benchmarks/profiles.py --output FOLDER [MODEL:BATCH:MODE...]
+
+Runs `fico profile` for each of programs/closed_loop.py's models; without names, for all that ship
+and those that are held out. `fico profile analyse` makes a profile again from the raw measurement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import common
+
+MODELS = ("resnet152", "resnet101", "densenet201", "vgg16", "mobilenet_v2")
+SHIPPED = (
+    *(f"{model}:{batch}:graph" for batch in (8, 1, 32) for model in MODELS),
+    "decoder:1:graph",
+    *(f"{model}:8:eager" for model in MODELS),
+)
+HELD_OUT = ("resnet50:8:graph", "resnet50:1:graph", "efficientnet_b0:8:graph", "vit_b_16:8:graph")
+MOST_S = 90
+
+
+def name_of(program: str) -> str:
+    """The name of a profile's file, without its ending."""
+    model, batch, mode = program.split(":")
+    return f"{model}-bs{batch}-{mode}"
+
+
+def profiled(program: str, folder: Path) -> common.Row:
+    """Profile one program; gives what came of it."""
+    name = name_of(program)
+    files = ["-o", str(folder / f"{name}.fico"), "--raw", str(folder / f"{name}.npz")]
+    command = [*common.FICO, "profile", *files, "--", "python3", "closed_loop.py"]
+    begun = time.monotonic()
+    try:
+        done = subprocess.run(
+            [*command, *program.split(":")],
+            cwd=common.PROGRAMS,
+            env=common.environment(),
+            capture_output=True,
+            text=True,
+            timeout=MOST_S,
+            check=False,
+        )
+        said, code = done.stderr.strip().splitlines(), done.returncode
+    except subprocess.TimeoutExpired:
+        said, code = [f"not done after {MOST_S} s"], -1
+        common.end_session()
+    row: common.Row = {"program": name, "exit": code, "took_s": time.monotonic() - begun}
+    raw = folder / f"{name}.npz"
+    if raw.exists():
+        from fico.profiling import raw_file
+
+        paces = raw_file.load(raw).paces
+        slower = [100 * (pace.calls_per_s / pace.traced_calls_per_s - 1) for pace in paces]
+        row |= {
+            "traced_all_pct": slower[0],
+            "traced_half_pct": slower[5],
+            "raw_kb": os.path.getsize(raw) // 1024,
+        }
+    if code != 0:
+        row["said"] = said[-1] if said else ""
+    return row
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--budget-s", type=float, default=500, help="start no program after this")
+    parser.add_argument("programs", nargs="*", default=[*SHIPPED, *HELD_OUT])
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + options.budget_s
+    rows: list[common.Row] = []
+    for program in options.programs:
+        if time.monotonic() > deadline:
+            common.note(f"the time is up before {program}")
+            break
+        rows.append(profiled(program, options.output))
+        common.note(" ".join(f"{key} {value}" for key, value in rows[-1].items()))
+    common.show(
+        rows, ["program", "exit", "took_s", "traced_all_pct", "traced_half_pct", "raw_kb", "said"]
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

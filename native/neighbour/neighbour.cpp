@@ -1,0 +1,254 @@
+// A tenant that a program is profiled beside: it keeps its SMs busy with one kind of work and says
+// how fast that goes.
+//
+//   fico-neighbour SMS [--emulated]
+//
+// reads lines and answers each with one:
+//   compute|memory|l2 STRENGTH   run from now on, on this part of the SMs        -> running
+//   mark                         begin to count                                  -> marked
+//   rate                         work per second since `mark`, in rounds of a block -> NUMBER
+//   stop                         run nothing                                     -> stopped
+// and ends with its input.
+#include <cuda.h>
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <iostream>
+#include <mutex>
+#include <sstream>
+#include <string>
+#include <thread>
+
+#include "neighbour/kernels.hpp"
+
+namespace fico::neighbour {
+namespace {
+
+constexpr unsigned kThreads = 1024;
+// Long enough that the time between launches does not count, short enough to follow the program.
+constexpr double kLaunchSeconds = 150e-6;
+constexpr std::uint64_t kMemoryBytes = 1ULL << 30U;
+constexpr std::uint64_t kL2Bytes = 1ULL << 25U;
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_of(Clock::time_point time) {
+  return std::chrono::duration<double>(time.time_since_epoch()).count();
+}
+
+[[noreturn]] void fail(const std::string& what) {
+  std::fprintf(stderr, "fico-neighbour: %s\n", what.c_str());
+  std::exit(1);  // NOLINT(concurrency-mt-unsafe)
+}
+
+// The driver is opened at run time: no library of CUDA's is needed to build.
+struct Driver {
+  void* library = dlopen("libcuda.so.1", RTLD_NOW);
+
+  template <class Function, class... Arguments>
+  void call(const char* name, Arguments... arguments) const {
+    auto* function = reinterpret_cast<Function>(dlsym(library, name));
+    if (function == nullptr) fail(std::string("the driver has no ") + name);
+    const CUresult result = function(arguments...);
+    if (result != CUDA_SUCCESS) {
+      fail(std::string(name) + " gave error " + std::to_string(static_cast<int>(result)));
+    }
+  }
+};
+
+// By name and type at once, with the version that cuda.h gives to the name.
+#define FICO_TEXT(name) #name
+#define FICO_NAME(name) FICO_TEXT(name)
+#define FICO_CALL(driver, name, ...) \
+  (driver).call<decltype(&::name)>(FICO_NAME(name) __VA_OPT__(, ) __VA_ARGS__)
+
+struct Work {
+  std::string kind;
+  double strength = 0;  // 0: nothing
+};
+
+class Neighbour {
+ public:
+  Neighbour(unsigned sms, bool emulated) : sms_(sms), emulated_(emulated) {
+    if (driver_.library == nullptr) fail("libcuda.so.1 can't be loaded");
+    FICO_CALL(driver_, cuInit, 0U);
+    CUdevice device = 0;
+    FICO_CALL(driver_, cuDeviceGet, &device, 0);
+    FICO_CALL(driver_, cuDevicePrimaryCtxRetain, &context_, device);
+    FICO_CALL(driver_, cuCtxSetCurrent, context_);
+    CUmodule module = nullptr;
+    FICO_CALL(driver_, cuModuleLoadData, &module,
+              static_cast<const void*>(emulated ? kEmulated : kPtx));
+    FICO_CALL(driver_, cuModuleGetFunction, &compute_, module, "fico_compute");
+    FICO_CALL(driver_, cuModuleGetFunction, &memory_, module,
+              emulated ? "fico_read_memory" : "fico_read");
+    FICO_CALL(driver_, cuModuleGetFunction, &l2_, module, emulated ? "fico_read_l2" : "fico_read");
+    FICO_CALL(driver_, cuMemAlloc, &buffer_, static_cast<std::size_t>(kMemoryBytes));
+    FICO_CALL(driver_, cuMemsetD32, buffer_, 0x5a5a'5a5aU,
+              static_cast<std::size_t>(kMemoryBytes / 4));
+    FICO_CALL(driver_, cuStreamCreate, &stream_, static_cast<unsigned>(CU_STREAM_NON_BLOCKING));
+    for (CUevent& event : events_) {
+      FICO_CALL(driver_, cuEventCreate, &event, static_cast<unsigned>(CU_EVENT_DISABLE_TIMING));
+    }
+    FICO_CALL(driver_, cuCtxSynchronize);
+  }
+
+  // Runs what is asked for until the program ends; two launches are always queued.
+  void run() {
+    FICO_CALL(driver_, cuCtxSetCurrent, context_);
+    Work work;
+    unsigned blocks = 0;
+    unsigned rounds = 0;
+    unsigned turn = 0;
+    while (true) {
+      {
+        std::unique_lock lock(mutex_);
+        if (work.strength > 0 && wanted_.strength == 0) {
+          lock.unlock();
+          FICO_CALL(driver_, cuStreamSynchronize, stream_);
+          lock.lock();
+        }
+        news_.wait(lock, [&] { return wanted_.strength > 0; });
+        if (is_new_) {
+          is_new_ = false;
+          work = wanted_;
+          blocks = std::max(1U, static_cast<unsigned>(work.strength * sms_ + 0.5));
+          lock.unlock();
+          rounds = calibrated(work, blocks);
+          lock.lock();
+          launch(work, blocks, rounds, 0);
+          turn = 1;
+          started_ = true;
+          news_.notify_all();
+        }
+      }
+      launch(work, blocks, rounds, turn);
+      turn ^= 1U;
+      FICO_CALL(driver_, cuEventSynchronize, events_[turn]);
+      const std::lock_guard lock(mutex_);
+      done_ += static_cast<double>(rounds) * blocks;
+      done_at_ = Clock::now();
+    }
+  }
+
+  void want(Work work) {
+    std::unique_lock lock(mutex_);
+    wanted_ = std::move(work);
+    is_new_ = true;
+    started_ = false;
+    news_.notify_all();
+    if (wanted_.strength > 0) news_.wait(lock, [&] { return started_; });
+  }
+
+  void mark() {
+    const std::lock_guard lock(mutex_);
+    marked_ = done_;
+    marked_at_ = done_at_;
+  }
+
+  double rate() {
+    const std::lock_guard lock(mutex_);
+    const double passed_s = seconds_of(done_at_) - seconds_of(marked_at_);
+    return passed_s > 0 ? (done_ - marked_) / passed_s : 0;
+  }
+
+ private:
+  void launch(const Work& work, unsigned blocks, unsigned rounds, unsigned turn) {
+    std::uint64_t mask = (work.kind == "l2" ? kL2Bytes : kMemoryBytes) - 1;
+    void* compute_params[] = {&buffer_, &rounds};
+    void* read_params[] = {&buffer_, &mask, &first_, &rounds};
+    const bool computes = work.kind == "compute";
+    CUfunction function = computes ? compute_ : work.kind == "l2" ? l2_ : memory_;
+    FICO_CALL(driver_, cuLaunchKernel, function, blocks, 1U, 1U, kThreads, 1U, 1U, 0U, stream_,
+              computes ? compute_params : read_params, static_cast<void**>(nullptr));
+    FICO_CALL(driver_, cuEventRecord, events_[turn], stream_);
+    // The next one goes on where this one ends: 4 reads of 16 bytes a round.
+    first_ = (first_ + std::uint64_t{rounds} * blocks * kThreads * 64) & mask;
+  }
+
+  // Rounds that take about kLaunchSeconds. An emulated launch takes a time of its own.
+  unsigned calibrated(const Work& work, unsigned blocks) {
+    if (emulated_) return 1;
+    unsigned rounds = 16;
+    for (int step = 0; step < 6; ++step) {
+      const auto begin = Clock::now();
+      launch(work, blocks, rounds, 0);
+      FICO_CALL(driver_, cuStreamSynchronize, stream_);
+      const double passed_s = seconds_of(Clock::now()) - seconds_of(begin);
+      const double factor = std::clamp(kLaunchSeconds / passed_s, 0.25, 4.0);
+      rounds = std::max(1U, static_cast<unsigned>(rounds * factor));
+    }
+    return rounds;
+  }
+
+  Driver driver_;
+  unsigned sms_;
+  bool emulated_;
+  CUcontext context_ = nullptr;
+  CUfunction compute_ = nullptr;
+  CUfunction memory_ = nullptr;
+  CUfunction l2_ = nullptr;
+  CUdeviceptr buffer_ = 0;
+  CUstream stream_ = nullptr;
+  CUevent events_[2]{};
+  std::uint64_t first_ = 0;
+
+  std::mutex mutex_;
+  std::condition_variable news_;
+  Work wanted_;
+  bool is_new_ = false;
+  bool started_ = false;
+  double done_ = 0;
+  double marked_ = 0;
+  Clock::time_point done_at_ = Clock::now();
+  Clock::time_point marked_at_ = Clock::now();
+};
+
+void serve(Neighbour& neighbour) {
+  std::string line;
+  while (std::getline(std::cin, line)) {
+    std::istringstream words(line);
+    Work work;
+    words >> work.kind;
+    if (work.kind == "mark") {
+      neighbour.mark();
+      std::puts("marked");
+    } else if (work.kind == "rate") {
+      std::printf("%.9g\n", neighbour.rate());
+    } else if (work.kind == "stop") {
+      neighbour.want({});
+      std::puts("stopped");
+    } else if (words >> work.strength && work.strength > 0) {
+      neighbour.want(work);
+      std::puts("running");
+    } else {
+      fail("the line '" + line + "' is not understood");
+    }
+    std::fflush(stdout);
+  }
+}
+
+}  // namespace
+}  // namespace fico::neighbour
+
+int main(int count, char** words) {
+  const int sms = count > 1 ? std::atoi(words[1]) : 0;
+  if (sms <= 0) {
+    std::fprintf(stderr, "usage: fico-neighbour SMS [--emulated]\n");
+    return 2;
+  }
+  // Never destroyed: its thread uses it until the process ends.
+  auto* neighbour = new fico::neighbour::Neighbour(
+      static_cast<unsigned>(sms), count > 2 && std::strcmp(words[2], "--emulated") == 0);
+  std::thread([neighbour] { neighbour->run(); }).detach();
+  std::puts("ready");
+  std::fflush(stdout);
+  fico::neighbour::serve(*neighbour);
+  std::_Exit(0);
+}

@@ -1,0 +1,1 @@
+"""From the raw records of a program's GPU operations to its profile."""

@@ -1,0 +1,164 @@
+"""The trace file that the collector in the profiled program writes; see native/collector/trace.hpp.
+
+One window is recorded at a time: `begin`, some time, `end`, then the window's records.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fico import _native
+from fico.runtime.errors import FicoError
+from fico.runtime.paths import shm_dir
+
+MAGIC = 0x0145_4341_5254_4346
+VERSION = 1
+RECORDS_OFFSET = 4096
+NAMES_BYTES = 1 << 20
+CAPACITY = 400_000
+_POLL_S = 0.0005
+_ANSWER_WITHIN_S = 20.0
+
+HEADER = np.dtype(
+    [
+        ("magic", "u8"),
+        ("version", "u4"),
+        ("record_bytes", "u4"),
+        ("capacity", "u8"),
+        ("names_capacity", "u8"),
+        ("wanted", "u4"),
+        ("recording", "u4"),
+        ("owner", "u4"),
+        ("failed", "u4"),
+        ("count", "u8"),
+        ("dropped", "u8"),
+        ("names_bytes", "u8"),
+        ("message", "S256"),
+    ]
+)
+RECORD = np.dtype(
+    [
+        ("start_ns", "u8"),
+        ("end_ns", "u8"),
+        ("graph_node", "u8"),
+        ("bytes", "u8"),
+        ("graph_id", "u4"),
+        ("correlation", "u4"),
+        ("stream", "u4"),
+        ("context", "u4"),
+        ("name", "u4"),
+        ("grid", "u4", 3),
+        ("block", "u4", 3),
+        ("cluster", "u4", 3),
+        ("static_shared", "u4"),
+        ("dynamic_shared", "u4"),
+        ("registers", "u2"),
+        ("kind", "u1"),
+        ("reserved", "u1"),
+    ],
+    align=True,
+)
+
+
+class TraceFile:
+    """Shared memory with the collector of one program. Not for several threads at once."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        """Make the file; FicoError if there is no room for it."""
+        size = RECORDS_OFFSET + capacity * RECORD.itemsize + NAMES_BYTES
+        handle, name = tempfile.mkstemp(prefix="fico-trace-", dir=shm_dir())
+        self.path = Path(name)
+        try:
+            os.posix_fallocate(handle, 0, size)
+            self._map = mmap.mmap(handle, size)
+        except OSError as error:
+            self.path.unlink()
+            raise FicoError(
+                f"there is no room for a trace of {size >> 20} MiB in {shm_dir()}: "
+                f"{error.strerror}",
+                "free some, or give the container more (docker run --shm-size=1g)",
+            ) from None
+        finally:
+            os.close(handle)
+        self._header: NDArray[np.void] = np.frombuffer(self._map, HEADER, count=1)
+        self._records: NDArray[np.void] = np.frombuffer(
+            self._map, RECORD, count=capacity, offset=RECORDS_OFFSET
+        )
+        self._names: NDArray[np.uint8] = np.frombuffer(
+            self._map, np.uint8, offset=RECORDS_OFFSET + capacity * RECORD.itemsize
+        )
+        self._window = 0
+        head = self._header[0]
+        head["version"] = VERSION
+        head["record_bytes"] = RECORD.itemsize
+        head["capacity"] = capacity
+        head["names_capacity"] = NAMES_BYTES
+        head["names_bytes"] = 1  # the empty name
+        head["magic"] = MAGIC
+
+    def environment(self, cupti: Path | None) -> dict[str, str]:
+        """What makes the driver load the collector into a program."""
+        found = {"FICO_CUPTI": str(cupti)} if cupti is not None else {}
+        return {
+            "CUDA_INJECTION64_PATH": _native.collector_path(),
+            "FICO_TRACE": str(self.path),
+            **found,
+        }
+
+    def is_ready(self) -> bool:
+        """Whether a program has taken the file. FicoError if nothing can be recorded in it."""
+        self._check()
+        return bool(self._header[0]["owner"])
+
+    @property
+    def owner(self) -> int:
+        """Process that records, 0: none yet."""
+        return int(self._header[0]["owner"])
+
+    def begin(self) -> None:
+        """Record from now on. FicoError if the collector does not answer."""
+        self._window += 1
+        self._want(self._window)
+
+    def end(self) -> tuple[NDArray[np.void], int]:
+        """Stop; gives the window's records (RECORD) and how many were lost for want of room."""
+        self._want(0)
+        head = self._header[0]
+        return self._records[: int(head["count"])].copy(), int(head["dropped"])
+
+    def name(self, offset: int) -> str:
+        """The mangled name that begins there."""
+        end = offset
+        while self._names[end]:
+            end += 1
+        return self._names[offset:end].tobytes().decode(errors="replace")
+
+    def close(self) -> None:
+        """Take the file away; the program's mapping lives on."""
+        self.path.unlink(missing_ok=True)
+
+    def _want(self, window: int) -> None:
+        head = self._header[0]
+        head["wanted"] = window
+        _native.wake(self._header.ctypes.data + HEADER.fields["wanted"][1])  # type: ignore[index]
+        deadline = time.monotonic() + _ANSWER_WITHIN_S
+        while int(head["recording"]) != window:
+            self._check()
+            if time.monotonic() > deadline:
+                raise FicoError(
+                    f"the collector in process {self.owner} does not answer",
+                    "the program may have ended, or CUPTI may be in use by another profiler",
+                )
+            time.sleep(_POLL_S)
+
+    def _check(self) -> None:
+        head = self._header[0]
+        if head["failed"]:
+            raise FicoError(bytes(head["message"]).split(b"\0")[0].decode(errors="replace"))

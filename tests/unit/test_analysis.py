@@ -1,0 +1,152 @@
+"""From raw records to a profile: what is known of made-up programs is found again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fico.profiling import prediction
+from fico.profiling.analysis import analyse
+from fico.profiling.classes import Thresholds, evaluate, reclassified, shares
+from fico.profiling.records import Pace
+from fico.records.profile import Bound, KernelClass, Profile
+from helpers.raw_records import UNIT_SMS, Call, Recorder, Step, closed_loop, measurement, network
+
+STEPS = (
+    Step("big", blocks=4000, wave_us=30.0),
+    Step("memory", blocks=1000, wave_us=40.0, felt={"memory": 0.5, "l2": 0.2}),  # type: ignore[dict-item]
+    Step("small", blocks=4, wave_us=3.0),
+    *[Step("middle", blocks=264, wave_us=4.0)] * 8,
+)
+
+
+def profile_of(steps: tuple[Step, ...], *, graph: bool = True, count: int = 20) -> Profile:
+    return analyse(measurement(closed_loop(steps, count, graph=graph)))
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    return profile_of(STEPS)
+
+
+def test_curves_are_those_of_the_program(profile: Profile) -> None:
+    assert len(profile.launches) == len(STEPS)
+    for launch, step in zip(profile.launches, STEPS, strict=True):
+        assert launch.name == step.name
+        true_us = np.array([step.alone_us(sms) for sms in UNIT_SMS])
+        assert np.abs(np.array(launch.scaling_us) / true_us - 1).max() < 0.12
+        assert np.abs(np.array(launch.scaling_us) / true_us - 1)[[0, 1, 3, 5, 7, 15]].max() < 0.05
+        assert launch.blocks_per_sm == 2
+        assert (np.diff(launch.scaling_us) <= 0).all()
+
+
+def test_right_sizes_classes_and_bounds(profile: Profile) -> None:
+    big, memory, small, *middle = profile.launches
+    assert small.right_units == 1
+    assert big.right_units >= 15
+    assert memory.bound == Bound.MEMORY
+    assert (big.bound, small.bound) == (Bound.COMPUTE, Bound.LATENCY)
+    assert big.kernel_class == KernelClass.DOMINANT
+    assert small.kernel_class == KernelClass.INSENSITIVE
+    assert {launch.position for launch in middle} == set(range(3, 11))
+    by_time = shares(profile.launches)
+    assert by_time.dominant + by_time.neutral + by_time.insensitive == pytest.approx(1)
+    assert by_time.dominant > shares(profile.launches, by_time=False).dominant
+
+
+def test_interference(profile: Profile) -> None:
+    big, memory, *_ = profile.launches
+    assert memory.sensitivity == pytest.approx((0, 0.5, 0.2), abs=0.04)
+    assert big.sensitivity == pytest.approx((0, 0, 0), abs=0.04)
+    assert memory.pressure[1] > 5 * big.pressure[1] > 0
+    assert max(launch.pressure[1] for launch in profile.launches) <= 1
+    (trace,) = profile.traces
+    assert trace.pressure[1] == pytest.approx(0.3, abs=0.06)
+    assert (trace.launches, trace.requests, trace.from_graph) == (11, 20, True)
+
+
+@pytest.mark.parametrize("graph", [True, False])
+@pytest.mark.parametrize("units", [1, 3, 8, 16])
+def test_predicted_latency_alone(graph: bool, units: int) -> None:
+    profile = profile_of(STEPS, graph=graph)
+    sms = UNIT_SMS[units - 1]
+    own = profile_of_latency(STEPS, sms, graph)
+    assert prediction.alone_us(profile, 0, units) == pytest.approx(own, rel=0.06)
+
+
+def profile_of_latency(steps: tuple[Step, ...], sms: int, graph: bool) -> float:
+    window = Recorder(sms, seed=77).play([Call(steps, graph)] * 9).window()
+    rows = window.operations.reshape(9, len(steps))
+    return float(np.median(rows["end_ns"].max(axis=1) - rows["start_ns"].min(axis=1))) / 1e3
+
+
+def test_two_streams_are_predicted_as_they_overlap() -> None:
+    left = [Step("left", blocks=600, stream=0)] * 5
+    right = [Step("right", blocks=700, stream=1)] * 5
+    steps = (*(s for pair in zip(left, right, strict=True) for s in pair),)
+    profile = profile_of(steps)
+    assert any(launch.gap_us < 0 for launch in profile.launches)
+    for units in (1, 4, 16):
+        own = profile_of_latency(steps, UNIT_SMS[units - 1], True)
+        assert prediction.alone_us(profile, 0, units) == pytest.approx(own, rel=0.15)
+
+
+def test_a_split_pair(profile: Profile) -> None:
+    quiet = profile_of((Step("quiet", blocks=100, wave_us=20.0),) * 5)
+    alone = prediction.alone_us(profile, 0, 8), prediction.alone_us(quiet, 0, 8)
+    beside = prediction.split_us((profile, 0, 8), (quiet, 0, 8))
+    assert alone[0] < beside[0] < alone[0] * 1.5
+    assert alone[1] <= beside[1] < alone[1] * 1.05
+    both = prediction.split_us((profile, 0, 8), (profile, 0, 8))
+    assert both[0] == pytest.approx(both[1])
+    assert both[0] > alone[0]
+
+
+def test_thresholds_are_evaluated_over_profiles(profile: Profile) -> None:
+    candidates = [Thresholds(), Thresholds(insensitive_gain=2.0), Thresholds(dominant_share=0.9)]
+    rows = evaluate({"one": profile}, candidates)
+    assert [row["insensitive_gain"] for row in rows] == [0.2, 2.0, 0.2]
+    assert rows[1]["insensitive_time"] == pytest.approx(1)
+    assert rows[2]["dominant_count"] == 0
+    again = reclassified(profile, candidates[1])
+    assert {launch.kernel_class for launch in again.launches} == {KernelClass.INSENSITIVE}
+    assert again.thresholds["insensitive_gain"] == 2.0
+
+
+def test_the_same_program_twice_gives_the_same_profile() -> None:
+    calls = closed_loop(network(10), 15, graph=True)
+    one, two = (analyse(measurement(calls, seed=seed)) for seed in (0, 50))
+    for a, b in zip(one.launches, two.launches, strict=True):
+        assert a.mangled == b.mangled
+        assert a.duration_us == pytest.approx(b.duration_us, rel=0.05)
+    assert shares(one.launches).dominant == pytest.approx(shares(two.launches).dominant, abs=0.03)
+
+
+def test_gaps_are_those_without_tracing() -> None:
+    made = measurement(closed_loop(STEPS, 9, graph=True), units=(8, 16))
+    traced = analyse(made)
+    (latency_us,) = (trace.latency_us[-1] for trace in traced.traces)
+
+    def paced(*periods_us: float) -> Profile:
+        paces = tuple(Pace(1e6 / period_us, float("nan")) for period_us in periods_us)
+        return analyse(replace(made, paces=paces))
+
+    assert [window.units for window in made.windows] == [8, 16]
+    quicker = paced(latency_us, latency_us - 5)
+    assert prediction.alone_us(quicker, 0, 16) == pytest.approx(latency_us - 5, rel=0.01)
+    assert quicker.traces[0].period_us == pytest.approx((latency_us, latency_us - 5))
+    slower = paced(latency_us, latency_us + 5)
+    assert [launch.gap_us for launch in slower.launches] == [
+        launch.gap_us for launch in traced.launches
+    ]
+
+
+def test_all_units_must_be_measured() -> None:
+    made = measurement(closed_loop(STEPS, 5), units=(1, 4))
+    with pytest.raises(ValueError, match="alone on all units"):
+        analyse(made)
+    made = measurement(closed_loop(STEPS, 5), units=(4, 16))
+    with pytest.raises(ValueError, match=r"beside neighbours on \[8\] units"):
+        analyse(made)
