@@ -341,11 +341,12 @@ void add_scheduling(nb::module_& m) {
       .def(
           "__init__",
           [](sim::Costs* self, double boundary_us, double hop_us, double resume_us,
-             double stream_gap_us) {
-            new (self) sim::Costs{boundary_us, hop_us, resume_us, stream_gap_us};
+             double stream_gap_us, double shared_gap_us) {
+            new (self) sim::Costs{boundary_us, hop_us, resume_us, stream_gap_us, shared_gap_us};
           },
           "boundary_us"_a = sim::Costs{}.boundary_us, "hop_us"_a = sim::Costs{}.hop_us,
-          "resume_us"_a = sim::Costs{}.resume_us, "stream_gap_us"_a = sim::Costs{}.stream_gap_us);
+          "resume_us"_a = sim::Costs{}.resume_us, "stream_gap_us"_a = sim::Costs{}.stream_gap_us,
+          "shared_gap_us"_a = sim::Costs{}.shared_gap_us);
   nb::class_<sim::Tenant>(m, "SimTenant")
       .def(
           "__init__",
