@@ -71,6 +71,8 @@ def fit_curve(
         if wave_error <= max(error, _NOISE):
             best, best_error, in_waves = waves, wave_error, True
     scaling_us = best.curve(at, values)
+    if flat.any():
+        scaling_us[unit_sms >= blocks] = scaling_us[-1]
     return Curve(tuple(scaling_us.tolist()), best_error, in_waves)
 
 

@@ -333,7 +333,8 @@ class _Run:
 
 
 def calls_per_request(records: NDArray[np.void]) -> int:
-    """After how many launches of kernels and graphs the program repeats itself; 1 if it does not.
+    """After how many launches of kernels and graphs the program has made each of them again; 1 if it
+    does not repeat itself.
 
     Only a guide for how long to measure: `fico.profiling.requests` finds the requests.
     """
@@ -349,5 +350,12 @@ def calls_per_request(records: NDArray[np.void]) -> int:
     calls = np.add.reduceat(shape, begins)
     for period in range(1, len(calls) // 2 + 1):
         if np.mean(calls[period:] == calls[:-period]) > 0.9:
-            return period
-    return 1
+            break
+    else:
+        return 1
+    # A rare kind (a decoder's prefills) decides; the first and the last may be cut off.
+    inner = calls[1:-1]
+    _, first, counts = np.unique(inner, return_index=True, return_counts=True)
+    last = len(inner) - 1 - np.unique(inner[::-1], return_index=True)[1]
+    apart = np.where(counts > 1, (last - first) / np.maximum(counts - 1, 1), len(calls))
+    return max(period, round(float(apart.max())))
