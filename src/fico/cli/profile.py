@@ -150,9 +150,7 @@ def _show_trace(profile: Profile, trace: TraceSummary, top: int) -> None:
     kind = " of CUDA graphs" if trace.from_graph else ""
     print(f"request {trace.index}: {trace.launches} launches{kind}, seen {trace.requests} times")
     pairs = zip(profile.measured_units, trace.latency_us, strict=True)
-    print(
-        "  ms alone, by units: " + ", ".join(f"{units}: {us / 1e3:.2f}" for units, us in pairs)
-    )
+    print("  ms alone, by units: " + ", ".join(f"{units}: {us / 1e3:.2f}" for units, us in pairs))
     print(
         f"  GPU busy {trace.busy_us / 1e3:.2f} ms; pressure on neighbours: "
         + ", ".join(f"{resource} {part:.0%}" for resource, part in trace.pressure.items())

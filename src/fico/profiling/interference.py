@@ -97,9 +97,9 @@ def bound_of(slowdowns: Floats, waves: float, scaling_us: tuple[float, ...]) -> 
     """What limits a kernel: memory, the SMs' work, or neither.
 
     `slowdowns` beside NEIGHBOURS; `waves`: how often its blocks fill the SMs that it then had.
-    A neighbour that asks for half of the bandwidth takes none from a kernel that needs less than the
-    other half, so who is slowed down needs more; or it is a kernel of too few blocks, which feels
-    the longer way to memory whatever it needs.
+    The memory neighbour of half strength leaves a part of the bandwidth unused, so it takes none
+    from a kernel that needs less than that: who is slowed down needs more. Or it is a kernel of too
+    few blocks, which feels the longer way to memory whatever it needs.
     """
     beside = slowdowns[NEIGHBOURS.index(Neighbour(Resource.MEMORY, 0.5))]
     if beside >= MEMORY_COST and waves >= FILLED:

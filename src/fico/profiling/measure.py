@@ -333,10 +333,10 @@ class _Run:
 
 
 def calls_per_request(records: NDArray[np.void]) -> int:
-    """After how many launches of kernels and graphs the program has made each of them again; 1 if it
-    does not repeat itself.
+    """After how many launches of kernels and graphs the program has made each of them again.
 
-    Only a guide for how long to measure: `fico.profiling.requests` finds the requests.
+    1 if it does not repeat itself. Only a guide for how long to measure: `fico.profiling.requests`
+    finds the requests.
     """
     kernels = np.sort(records[records["kind"] == 0], order=("correlation", "start_ns"))
     if len(kernels) < 4:
