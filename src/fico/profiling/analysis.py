@@ -64,7 +64,10 @@ class _Analysis:
                 f"beside neighbours on {sorted(shared)} units, alone on {sorted(alone)}"
             )
         self.shared_units = shared.pop() if shared else max(self.all_units // 2, 1)
-        self.reference = self._windows_of(self.all_units, None)[0]
+        self.reference = max(
+            self._windows_of(self.all_units, None),
+            key=lambda index: len(self.windows[index].operations),
+        )
         self.requests: Requests = find_requests(self.windows, self.reference)
         self.resolution_us = _TICKS * _tick_us(self.windows[self.reference])
 

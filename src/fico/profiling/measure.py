@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from fico.profiling.collector import TraceFile
+from fico.profiling.collector import CAPACITY, TraceFile
 from fico.profiling.cupti import find_cupti
 from fico.profiling.neighbour import NeighbourProcess
 from fico.profiling.records import RAW, Measurement, NeighbourRates, Pace, Window
@@ -38,6 +38,8 @@ _DRAIN_S = 0.3
 _SHORTEST_S = 0.12
 _LONGEST_S = 1.5
 _WANTED_REQUESTS = 10
+_MOST_RECORDS = 0.7 * CAPACITY
+"""Some configurations are faster than the first one, which says how fast records come."""
 _STEADY_WITHIN_S = 120.0
 _STEADY_CHANGE = 0.1
 _PROBE_S = 0.25
@@ -221,7 +223,8 @@ class _Run:
         self._sms = program.session.gpu.sms_per_unit
         self._calls_per_request = 1
         self._calls_per_s = float("nan")
-        """On all units."""
+        self._records_per_s = 0.0
+        """Both on all units."""
 
     def measure_all(self) -> None:
         """Measure every configuration."""
@@ -321,6 +324,7 @@ class _Run:
         if len(self._windows) == 1:
             self._calls_per_request = calls_per_request(records)
             self._calls_per_s = calls_per_s
+            self._records_per_s = len(records) / seconds
         return rate
 
     def _window_s(self, units: int) -> float:
@@ -329,7 +333,8 @@ class _Run:
         if not request_s > 0:
             return _SHORTEST_S
         slower = sum(self._sms) / sum(self._sms[:units])
-        return min(max(_SHORTEST_S, _WANTED_REQUESTS * request_s * slower), _LONGEST_S)
+        longest_s = min(_LONGEST_S, _MOST_RECORDS / max(self._records_per_s, 1.0))
+        return min(max(_SHORTEST_S, _WANTED_REQUESTS * request_s * slower), longest_s)
 
 
 def calls_per_request(records: NDArray[np.void]) -> int:
