@@ -47,26 +47,30 @@ double seconds_of(Clock::time_point time) {
   std::exit(1);  // NOLINT(concurrency-mt-unsafe)
 }
 
+void require(CUresult result, const char* what) {
+  if (result == CUDA_SUCCESS) return;
+  fail(std::string(what) + " gave error " + std::to_string(static_cast<int>(result)));
+}
+
 // The driver is opened at run time: no library of CUDA's is needed to build.
 struct Driver {
   void* library = dlopen("libcuda.so.1", RTLD_NOW);
 
   template <class Function, class... Arguments>
-  void call(const char* name, Arguments... arguments) const {
+  CUresult call(const char* name, Arguments... arguments) const {
     auto* function = reinterpret_cast<Function>(dlsym(library, name));
     if (function == nullptr) fail(std::string("the driver has no ") + name);
-    const CUresult result = function(arguments...);
-    if (result != CUDA_SUCCESS) {
-      fail(std::string(name) + " gave error " + std::to_string(static_cast<int>(result)));
-    }
+    return function(arguments...);
   }
 };
 
 // By name and type at once, with the version that cuda.h gives to the name.
 #define FICO_TEXT(name) #name
 #define FICO_NAME(name) FICO_TEXT(name)
-#define FICO_CALL(driver, name, ...) \
+#define FICO_TRY(driver, name, ...) \
   (driver).call<decltype(&::name)>(FICO_NAME(name) __VA_OPT__(, ) __VA_ARGS__)
+#define FICO_CALL(driver, name, ...) \
+  require(FICO_TRY(driver, name __VA_OPT__(, ) __VA_ARGS__), FICO_NAME(name))
 
 struct Work {
   std::string kind;
@@ -82,16 +86,12 @@ class Neighbour {
     FICO_CALL(driver_, cuDeviceGet, &device, 0);
     FICO_CALL(driver_, cuDevicePrimaryCtxRetain, &context_, device);
     FICO_CALL(driver_, cuCtxSetCurrent, context_);
-    CUmodule module = nullptr;
-    FICO_CALL(driver_, cuModuleLoadData, &module,
-              static_cast<const void*>(emulated ? kEmulated : kPtx));
-    FICO_CALL(driver_, cuModuleGetFunction, &compute_, module, "fico_compute");
-    FICO_CALL(driver_, cuModuleGetFunction, &memory_, module,
-              emulated ? "fico_read_memory" : "fico_read");
-    FICO_CALL(driver_, cuModuleGetFunction, &l2_, module, emulated ? "fico_read_l2" : "fico_read");
-    FICO_CALL(driver_, cuMemAlloc, &buffer_, static_cast<std::size_t>(kMemoryBytes));
-    FICO_CALL(driver_, cuMemsetD32, buffer_, 0x5a5a'5a5aU,
-              static_cast<std::size_t>(kMemoryBytes / 4));
+    if (!emulated) {
+      const CUmodule module = load(kPtx);
+      compute_ = function(module, "fico_compute");
+      read_ = function(module, "fico_read");
+    }
+    allocate();
     FICO_CALL(driver_, cuStreamCreate, &stream_, static_cast<unsigned>(CU_STREAM_NON_BLOCKING));
     for (CUevent& event : events_) {
       FICO_CALL(driver_, cuEventCreate, &event, static_cast<unsigned>(CU_EVENT_DISABLE_TIMING));
@@ -120,6 +120,9 @@ class Neighbour {
           work = wanted_;
           blocks = std::max(1U, static_cast<unsigned>(work.strength * sms_ + 0.5));
           lock.unlock();
+          // What was asked for before is over when the new work is counted.
+          FICO_CALL(driver_, cuStreamSynchronize, stream_);
+          if (emulated_) load_emulated(work);
           rounds = calibrated(work, blocks);
           lock.lock();
           launch(work, blocks, rounds, 0);
@@ -159,13 +162,42 @@ class Neighbour {
   }
 
  private:
+  CUmodule load(const char* image) const {
+    CUmodule module = nullptr;
+    FICO_CALL(driver_, cuModuleLoadData, &module, static_cast<const void*>(image));
+    return module;
+  }
+
+  CUfunction function(CUmodule module, const char* name) const {
+    CUfunction found = nullptr;
+    FICO_CALL(driver_, cuModuleGetFunction, &found, module, name);
+    return found;
+  }
+
+  void allocate() {
+    const CUresult result = FICO_TRY(driver_, cuMemAlloc, &buffer_, std::size_t{kMemoryBytes});
+    if (result == CUDA_ERROR_OUT_OF_MEMORY) {
+      fail("it needs 1 GiB of GPU memory, but the program and others leave less free");
+    }
+    require(result, "cuMemAlloc");
+    // The emulated kernels read nothing.
+    if (!emulated_) FICO_CALL(driver_, cuMemsetD32, buffer_, 0x5a5a'5a5aU, kMemoryBytes / 4);
+  }
+
+  // What a kernel asks of the emulated device is in its module: one for each kind of work. Modules
+  // are small and stay.
+  void load_emulated(const Work& work) {
+    const CUmodule module = load(emulated_module(work.kind, work.strength).c_str());
+    CUfunction& wanted = work.kind == "compute" ? compute_ : read_;
+    wanted = function(module, work.kind == "compute" ? "fico_compute" : "fico_read");
+  }
+
   void launch(const Work& work, unsigned blocks, unsigned rounds, unsigned turn) {
     std::uint64_t mask = (work.kind == "l2" ? kL2Bytes : kMemoryBytes) - 1;
     void* compute_params[] = {&buffer_, &rounds};
     void* read_params[] = {&buffer_, &mask, &first_, &rounds};
     const bool computes = work.kind == "compute";
-    CUfunction function = computes ? compute_ : work.kind == "l2" ? l2_ : memory_;
-    FICO_CALL(driver_, cuLaunchKernel, function, blocks, 1U, 1U, kThreads, 1U, 1U, 0U, stream_,
+    FICO_CALL(driver_, cuLaunchKernel, computes ? compute_ : read_, blocks, 1U, 1U, kThreads, 1U, 1U, 0U, stream_,
               computes ? compute_params : read_params, static_cast<void**>(nullptr));
     FICO_CALL(driver_, cuEventRecord, events_[turn], stream_);
     // The next one goes on where this one ends: 4 reads of 16 bytes a round.
@@ -192,8 +224,7 @@ class Neighbour {
   bool emulated_;
   CUcontext context_ = nullptr;
   CUfunction compute_ = nullptr;
-  CUfunction memory_ = nullptr;
-  CUfunction l2_ = nullptr;
+  CUfunction read_ = nullptr;
   CUdeviceptr buffer_ = 0;
   CUstream stream_ = nullptr;
   CUevent events_[2]{};

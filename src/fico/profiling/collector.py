@@ -5,6 +5,7 @@ One window is recorded at a time: `begin`, some time, `end`, then the window's r
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import tempfile
@@ -17,12 +18,14 @@ from numpy.typing import NDArray
 from fico import _native
 from fico.runtime.errors import FicoError
 from fico.runtime.paths import shm_dir
+from fico.runtime.processes import look_up
 
 MAGIC = 0x0145_4341_5254_4346
 VERSION = 1
 RECORDS_OFFSET = 4096
 NAMES_BYTES = 1 << 20
 CAPACITY = 400_000
+_PREFIX = "fico-trace-"
 _POLL_S = 0.0005
 _ANSWER_WITHIN_S = 20.0
 
@@ -73,7 +76,8 @@ class TraceFile:
     def __init__(self, capacity: int = CAPACITY) -> None:
         """Make the file; FicoError if there is no room for it."""
         size = RECORDS_OFFSET + capacity * RECORD.itemsize + NAMES_BYTES
-        handle, name = tempfile.mkstemp(prefix="fico-trace-", dir=shm_dir())
+        _remove_stale()
+        handle, name = tempfile.mkstemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=shm_dir())
         self.path = Path(name)
         try:
             os.posix_fallocate(handle, 0, size)
@@ -113,9 +117,11 @@ class TraceFile:
         }
 
     def is_ready(self) -> bool:
-        """Whether a program has taken the file. FicoError if nothing can be recorded in it."""
+        """Whether a live process has taken the file. FicoError if it can record nothing."""
+        if not self.owner or look_up(self.owner) is None:
+            return False
         self._check()
-        return bool(self._header[0]["owner"])
+        return True
 
     @property
     def owner(self) -> int:
@@ -151,10 +157,15 @@ class TraceFile:
         deadline = time.monotonic() + _ANSWER_WITHIN_S
         while int(head["recording"]) != window:
             self._check()
+            if look_up(self.owner) is None:
+                raise FicoError(
+                    f"process {self.owner}, which was recorded, has ended",
+                    "profile a program whose processes live until it is stopped",
+                )
             if time.monotonic() > deadline:
                 raise FicoError(
                     f"the collector in process {self.owner} does not answer",
-                    "the program may have ended, or CUPTI may be in use by another profiler",
+                    "CUPTI may be in use by another profiler, or the process be stopped",
                 )
             time.sleep(_POLL_S)
 
@@ -162,3 +173,12 @@ class TraceFile:
         head = self._header[0]
         if head["failed"]:
             raise FicoError(bytes(head["message"]).split(b"\0")[0].decode(errors="replace"))
+
+
+def _remove_stale() -> None:
+    """Take away the files of profilers that were killed."""
+    for path in shm_dir().glob(f"{_PREFIX}*"):
+        pid = path.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdecimal() and look_up(int(pid)) is None:
+            with contextlib.suppress(OSError):  # another user's, or just taken away
+                path.unlink()
