@@ -241,7 +241,7 @@ def test_show_prints_it(served: Profiled) -> None:
 def test_kernels_of_two_streams(session_cli: Cli) -> None:
     """Short kernels of two streams, beside each other on one partition."""
     step = "token=h2d*4096,flat*2x4,narrow*2x2"
-    options = ["--request", step, "--streams", "2", "--graph"]
+    options = ["--request", step, "--streams", "2"]
     profile = profiled(session_cli, "streams", *options).profile
     (trace,) = profile.traces
     assert trace.launches == 7
@@ -249,4 +249,4 @@ def test_kernels_of_two_streams(session_cli: Cli) -> None:
     for launch, kernel in kernels_of(profile):
         assert launch.duration_us == pytest.approx(kernel.duration_us(UNITS), rel=0.05)
     busy_us = sum(launch.duration_us for launch in profile.launches)
-    assert trace.latency_us[-1] < 0.8 * busy_us
+    assert trace.latency_us[-1] < 0.9 * busy_us
