@@ -104,9 +104,11 @@ def test_a_program_that_never_uses_the_gpu(fico: Cli) -> None:
 
 
 def test_a_program_that_never_repeats(fico: Cli) -> None:
-    # Some seconds of kernels, no two alike.
-    request = ",".join(f"step*{blocks}" for blocks in range(200, 12_000))
-    line = fails(fico, "-o", "out.fico", "--start-within", "2", "--", *loop(request))
+    # Some seconds of requests, no two alike.
+    program = loop()
+    for number in range(6000):
+        program += ["--request", f"r{number}=step*{200 + number}"]
+    line = fails(fico, "-o", "out.fico", "--start-within", "2", "--", *program)
     assert "the program does not repeat itself" in line
 
 
