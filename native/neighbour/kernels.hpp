@@ -122,8 +122,8 @@ $read_end:
 )";
 
 // The same on the emulated device, for one kind of work. It asks for the part `strength` of its
-// resource, as one that runs on this part of the SMs does, and is slowed down by whoever takes it. A
-// launch is long, so that waiting for the machine between two of them does not count.
+// resource, as one that runs on this part of the SMs does, and is slowed down by whoever takes it.
+// A launch is long, so that waiting for the machine between two of them does not count.
 inline std::string emulated_module(const std::string& kind, double strength) {
   const bool computes = kind == "compute";
   std::string pressure;
@@ -134,8 +134,8 @@ inline std::string emulated_module(const std::string& kind, double strength) {
     sensitivity += (sensitivity.empty() ? "" : ",") + std::string(is_own ? "1" : "0");
   }
   return "fico-emulated-module\nkernel " + std::string(computes ? "fico_compute" : "fico_read") +
-         " op=spin params=" + (computes ? "8,4" : "8,8,8,4") + " us_per_block=1000 pressure=" +
-         pressure + " sensitivity=" + sensitivity + "\n";
+         " op=spin params=" + (computes ? "8,4" : "8,8,8,4") +
+         " us_per_block=1000 pressure=" + pressure + " sensitivity=" + sensitivity + "\n";
 }
 
 }  // namespace fico::neighbour

@@ -197,8 +197,9 @@ class Neighbour {
     void* compute_params[] = {&buffer_, &rounds};
     void* read_params[] = {&buffer_, &mask, &first_, &rounds};
     const bool computes = work.kind == "compute";
-    FICO_CALL(driver_, cuLaunchKernel, computes ? compute_ : read_, blocks, 1U, 1U, kThreads, 1U, 1U, 0U, stream_,
-              computes ? compute_params : read_params, static_cast<void**>(nullptr));
+    FICO_CALL(driver_, cuLaunchKernel, computes ? compute_ : read_, blocks, 1U, 1U, kThreads, 1U,
+              1U, 0U, stream_, computes ? compute_params : read_params,
+              static_cast<void**>(nullptr));
     FICO_CALL(driver_, cuEventRecord, events_[turn], stream_);
     // The next one goes on where this one ends: 4 reads of 16 bytes a round.
     first_ = (first_ + std::uint64_t{rounds} * blocks * kThreads * 64) & mask;
