@@ -5,6 +5,7 @@ What the program's kernels are like is in their module (docs/emulator.md), so th
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,21 +115,20 @@ class Profiled:
     as_graphs: bool
 
 
-def profiled(cli: Cli, name: str, *options: str) -> Profiled:
+def profiled(cli: Cli, name: str, program: list[str]) -> Profiled:
     path, raw = cli.folder / f"{name}.fico", cli.folder / f"{name}.raw"
     files = ["-o", str(path), "--raw", str(raw)]
-    program = loop(*options)
     done = cli("profile", *files, "--", *program, FICO_EMULATED_DILATION=DILATION)
     assert done.code == 0, done.err
     assert cli.leftovers() == []
-    return Profiled(cli, done, path, raw, load(path), "--graph" in options)
+    return Profiled(cli, done, path, raw, load(path), "--graph" in program)
 
 
 @pytest.fixture(scope="module", params=["eager", "graphs"])
 def served(request: pytest.FixtureRequest, session_cli: Cli) -> Profiled:
     """Two kinds of requests: one prefill, then four steps, again and again."""
     options = ["--graph"] if request.param == "graphs" else []
-    return profiled(session_cli, str(request.param), *requests(), *options)
+    return profiled(session_cli, str(request.param), loop(*requests(), *options))
 
 
 def kernels_of(profile: Profile) -> list[tuple[Launch, Kernel]]:
@@ -217,7 +217,7 @@ def test_the_pressure_is_what_the_neighbours_lost(served: Profiled) -> None:
                 lost_us += count * kernel.duration_us(half) * longer * pressure / (1 + pressure)
     # The device is idle for a part of the time that depends on the machine, in which nothing is
     # lost: that is in both, so the resources are compared with each other.
-    assert found[0] > 0 and found[1] > 0
+    assert min(found[:2]) > 0
     assert found[2] < 0.1 * found[0]
     assert found[0] / found[1] == pytest.approx(lost_us[0] / lost_us[1], rel=0.2)
 
@@ -238,11 +238,13 @@ def test_show_prints_it(served: Profiled) -> None:
     assert served.done.out.splitlines()[0] == done.out.splitlines()[0]
 
 
-def test_kernels_of_two_streams(session_cli: Cli) -> None:
-    """Short kernels of two streams, beside each other on one partition."""
+def test_kernels_of_two_streams_in_a_worker(session_cli: Cli) -> None:
+    """Short kernels of two streams, beside each other on one partition; who is started does not
+    use the GPU itself."""
     step = "token=h2d*4096,flat*2x4,narrow*2x2"
-    options = ["--request", step, "--streams", "2"]
-    profile = profiled(session_cli, "streams", *options).profile
+    worker = loop("--request", step, "--streams", "2")
+    program = ["sh", "-c", f"{shlex.join(worker)} & wait"]
+    profile = profiled(session_cli, "streams", program).profile
     (trace,) = profile.traces
     assert trace.launches == 7
     assert {launch.stream for launch in profile.launches if launch.kind == "kernel"} == {0, 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -135,13 +136,13 @@ def test_a_cupti_that_lacks_functions(fico: Cli) -> None:
 
 
 def test_a_neighbour_without_memory(fico: Cli) -> None:
-    limit = {"CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": "0=512M"}
-    line = fails(fico, "-o", "out.fico", "--", *loop(), **limit)
+    limit = "0=512M"
+    line = fails(fico, "-o", "out.fico", "--", *loop(), CUDA_MPS_PINNED_DEVICE_MEM_LIMIT=limit)
     assert "the neighbour of the program has ended: fico-neighbour: it needs 1 GiB" in line
 
 
 def test_several_workers(fico: Cli) -> None:
-    words = " ".join(f"'{word}'" for word in loop())
+    words = shlex.join(loop())
     line = fails(fico, "-o", "out.fico", "--", "sh", "-c", f"{words} & {words}")
     assert "2 processes of the program use the GPU" in line
     assert "one is profiled at a time; let it run one worker" in line

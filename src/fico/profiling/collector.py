@@ -6,6 +6,7 @@ One window is recorded at a time: `begin`, some time, `end`, then the window's r
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import mmap
 import os
 import tempfile
@@ -77,20 +78,19 @@ class TraceFile:
         """Make the file; FicoError if there is no room for it."""
         size = RECORDS_OFFSET + capacity * RECORD.itemsize + NAMES_BYTES
         _remove_stale()
-        handle, name = tempfile.mkstemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=shm_dir())
-        self.path = Path(name)
+        handle, self.path = _new_file()
         try:
             os.posix_fallocate(handle, 0, size)
             self._map = mmap.mmap(handle, size)
         except OSError as error:
             self.path.unlink()
+            os.close(handle)
             raise FicoError(
                 f"there is no room for a trace of {size >> 20} MiB in {shm_dir()}: "
                 f"{error.strerror}",
                 "free some, or give the container more (docker run --shm-size=1g)",
             ) from None
-        finally:
-            os.close(handle)
+        self._lock = handle
         self._header: NDArray[np.void] = np.frombuffer(self._map, HEADER, count=1)
         self._records: NDArray[np.void] = np.frombuffer(
             self._map, RECORD, count=capacity, offset=RECORDS_OFFSET
@@ -149,6 +149,7 @@ class TraceFile:
     def close(self) -> None:
         """Take the file away; the program's mapping lives on."""
         self.path.unlink(missing_ok=True)
+        os.close(self._lock)
 
     def _want(self, window: int) -> None:
         head = self._header[0]
@@ -175,10 +176,20 @@ class TraceFile:
             raise FicoError(bytes(head["message"]).split(b"\0")[0].decode(errors="replace"))
 
 
+def _new_file() -> tuple[int, Path]:
+    """A file that is locked for as long as this process has the descriptor open."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=shm_dir())
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        # Who removes what is stale may have come between.
+        if os.path.exists(name):
+            return handle, Path(name)
+        os.close(handle)
+
+
 def _remove_stale() -> None:
-    """Take away the files of profilers that were killed."""
+    """Take away the files of profilers that were killed: nobody holds their locks."""
     for path in shm_dir().glob(f"{_PREFIX}*"):
-        pid = path.name.removeprefix(_PREFIX).partition("-")[0]
-        if pid.isdecimal() and look_up(int(pid)) is None:
-            with contextlib.suppress(OSError):  # another user's, or just taken away
-                path.unlink()
+        with contextlib.suppress(OSError), path.open("rb") as file:  # another user's, or in use
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
