@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fico.profiling.cupti import find_cupti
 from helpers import built
 from helpers.cli import Cli, new_cli, until
 
@@ -133,6 +134,16 @@ def test_a_cupti_that_lacks_functions(fico: Cli) -> None:
         "fico: nothing can be recorded: libcupti.so.13 lacks functions of CUDA 13.0: "
         "use its matching version"
     )
+
+
+def test_a_cupti_that_refuses(fico: Cli) -> None:
+    # The real one, which finds no real GPU.
+    cupti = find_cupti([])
+    if cupti is None:
+        pytest.skip("no CUPTI is installed")
+    line = fails(fico, "-o", "out.fico", "--", *loop(), FICO_CUPTI=str(cupti))
+    assert line.startswith("fico: CUPTI ")
+    assert "CUPTI_ERROR_" in line
 
 
 def test_a_neighbour_without_memory(fico: Cli) -> None:
