@@ -57,7 +57,7 @@ class Profiled:
         try:
             self.arena = self.session.arena()
             self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the program
-            follower = [sys.executable, "-c", _FOLLOWER, str(os.getpid())]
+            follower = [sys.executable, "-P", "-c", _FOLLOWER, str(os.getpid())]
             self._process = subprocess.Popen(
                 [*follower, "run", "--gpu", gpu, "--name", NAME, "--", *command],
                 env={**os.environ, **trace.environment(cupti)},
@@ -91,10 +91,10 @@ class Profiled:
 
     def last_words(self) -> str:
         """The last line that it has printed; empty if there is none."""
-        size = self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, size - _LAST_WORDS_BYTES))
-        # The program writes on at the same place of the file.
-        words = self._log.read().decode(errors="replace")
+        log = self._log.fileno()
+        begin = max(0, os.fstat(log).st_size - _LAST_WORDS_BYTES)
+        # Not read(): the program writes on from the offset that it shares with us.
+        words = os.pread(log, _LAST_WORDS_BYTES, begin).decode(errors="replace")
         lines = words.strip().splitlines()
         return lines[-1] if lines else ""
 
