@@ -200,7 +200,13 @@ class _Run:
                     time.sleep(_SETTLE_S)
                     neighbour.mark()
                     time.sleep(_SHORTEST_S)
-                    self.rates[kind] = NeighbourRates(neighbour.rate(), beside[kind])
+                    alone = neighbour.rate()
+                    if not alone > 0:
+                        raise FicoError(
+                            f"the {kind.resource} neighbour got nothing done by itself",
+                            "measure again when the machine is less busy",
+                        )
+                    self.rates[kind] = NeighbourRates(alone, beside[kind])
         finally:
             neighbour.close()
 
