@@ -116,12 +116,12 @@ def test_plot_is_the_same_every_time(fico: Run, files: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ((), "fico profile needs an action"),
+        ((), "no program is given"),
         (("shew", "x"), "shew"),
         (("show", "absent"), "profile absent cannot be read: No such file"),
         (("show", "net.fico", "--top", "-1"), "--top -1 is less than none"),
         (("plot", "net.fico", "-o", "x.png"), "x.png is neither .html nor .svg"),
-        (("show", "net.fico", "--", "x"), "-- begins a program, and this runs none"),
+        (("show", "net.fico", "--", "x"), "fico profile show runs no program"),
     ],
 )
 def test_wrong_usage_is_one_line(fico: Run, arguments: tuple[str, ...], line: str) -> None:
