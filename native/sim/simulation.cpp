@@ -91,7 +91,7 @@ class Simulation {
                .members = {},
                .rows = {}},
         core_(policy, board_),
-        gpu_(setup.sms_per_unit),
+        gpu_(setup.sms_per_unit, setup.device),
         tenants_(setup.tenants.size()) {
     first_sm_.push_back(0);
     for (const std::uint32_t sms : setup.sms_per_unit) first_sm_.push_back(first_sm_.back() + sms);
@@ -269,8 +269,19 @@ class Simulation {
     return true;
   }
 
+  bool others_run(std::uint32_t slot) const {
+    for (std::uint32_t other = 0; other < tenants_.size(); ++other) {
+      if (other != slot && tenants_[other].state != State::kGone &&
+          (tenants_[other].state == State::kDevice || tenants_[other].state == State::kLaunch)) {
+        return true;
+      }
+    }
+    return false;
+  }
+
   // The next kernel, whose predecessor has ended or whose piece can go at `from_us`.
   void schedule_kernel(std::uint32_t slot, double from_us) {
+    if (others_run(slot)) from_us += setup_.device.shared_gap_us;
     Running& running = tenants_[slot];
     const Kind& kind = *running.kind;
     const double gap_us = kind.trace->kernels[running.kernel].gap_us;
