@@ -35,7 +35,7 @@ class Krisp final : public Policy {
         return {.exclusive = true, .units = free};
       }
     }
-    return {.units = least_loaded(view, size, view.slice())};
+    return {.units = least_loaded(view, view.all(), size, view.slice())};
   }
 
  private:

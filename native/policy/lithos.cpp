@@ -5,7 +5,7 @@
 // Work is short, so that stolen units come back soon (the paper cuts kernels into atoms for that).
 // Source: Coppock et al., LithOS: An Operating System for Efficient Machine Learning on GPUs,
 // SOSP 2025.
-// Settings: steal, right_size, slowdown_percent.
+// Settings: steal, steal_from_active, right_sizing, slowdown_percent.
 // Limits: a kernel is not cut, so an owner may find a part of its units lent until the work there
 // ends; then it begins on the others. Nothing runs beside another tenant on the same unit.
 #include "policy/builtin.hpp"
@@ -19,11 +19,14 @@ class Lithos final : public Policy {
  public:
   struct Settings {
     bool steal = true;
+    bool steal_from_active = false;
     bool right_sizing = true;
     double slowdown_percent = 5;
   };
   static constexpr std::tuple kFields{
       flag("steal", &Settings::steal, "Take units that nobody uses, for one work."),
+      flag("steal_from_active", &Settings::steal_from_active,
+           "Also from tenants in a request whose present work leaves units."),
       flag("right_sizing", &Settings::right_sizing, "Use no more units than the kernel needs."),
       Field{"slowdown_percent", &Settings::slowdown_percent, 0.0, 100.0,
             "How much slower than on all units a kernel may be on its right size."}};
@@ -42,11 +45,13 @@ class Lithos final : public Policy {
   }
 
  private:
-  // Units of tenants that are about to launch: those are not idle.
-  static std::uint64_t wanted_by_owners(const View& view) {
+  // Units that are not idle: of tenants that are about to launch, or of all in a request.
+  std::uint64_t wanted_by_owners(const View& view) const noexcept {
     std::uint64_t mask = 0;
     for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-      if (slot != view.self && view.rows[slot].phase == Phase::kWants) {
+      const Phase phase = view.rows[slot].phase;
+      if (slot == view.self || phase == Phase::kIdle) continue;
+      if (phase == Phase::kWants || !settings_.steal_from_active) {
         mask |= view.members[slot].own.mask();
       }
     }

@@ -27,7 +27,7 @@ class MpsQuota final : public Policy {
     const double wanted = view.slice().size() * settings_.percent_of_quota / 100;
     const auto size = static_cast<std::uint32_t>(
         std::clamp(std::ceil(wanted), 1.0, static_cast<double>(view.unit_count)));
-    return {.units = least_loaded(view, size, view.slice()), .span_us = kForever_us};
+    return {.units = least_loaded(view, view.all(), size, view.slice()), .span_us = kForever_us};
   }
 
  private:

@@ -62,29 +62,29 @@ inline std::uint32_t right_size(const profile::Kernel& kernel, std::uint32_t uni
   return size;
 }
 
-// The `size` units in a row on which the other tenants have the least granted; of equal places the
-// one that is nearest to `home`.
-inline Units least_loaded(const View& view, std::uint32_t size, Units home) {
+// The `size` units in a row within `range` on which the other tenants have the least granted; of
+// equal places the one that is nearest to `home`.
+inline Units least_loaded(const View& view, Units range, std::uint32_t size, Units home) {
   std::uint16_t load[profile::kMaxUnits] = {};
   for (std::uint32_t slot = 0; slot < view.count; ++slot) {
     const Row& row = view.rows[slot];
     if (slot == view.self || row.phase != Phase::kGranted) continue;
     for (std::uint32_t unit = row.units.lo; unit < row.units.hi; ++unit) ++load[unit];
   }
-  size = std::clamp(size, 1U, view.unit_count);
+  size = std::clamp(size, 1U, range.size());
   std::uint32_t sum = 0;
-  for (std::uint32_t unit = 0; unit < size; ++unit) sum += load[unit];
+  for (std::uint32_t unit = range.lo; unit < range.lo + size; ++unit) sum += load[unit];
   std::uint32_t best = ~0U;
   std::uint32_t best_distance = ~0U;
-  std::uint32_t best_lo = 0;
-  for (std::uint32_t lo = 0; lo + size <= view.unit_count; ++lo) {
+  std::uint32_t best_lo = range.lo;
+  for (std::uint32_t lo = range.lo; lo + size <= range.hi; ++lo) {
     const std::uint32_t distance = lo > home.lo ? lo - home.lo : home.lo - lo;
     if (sum < best || (sum == best && distance < best_distance)) {
       best = sum;
       best_distance = distance;
       best_lo = lo;
     }
-    if (lo + size < view.unit_count) sum += load[lo + size] - load[lo];
+    if (lo + size < range.hi) sum += load[lo + size] - load[lo];
   }
   return {static_cast<std::uint16_t>(best_lo), static_cast<std::uint16_t>(best_lo + size)};
 }

@@ -7,13 +7,23 @@
 
 namespace fico::sched {
 
+namespace {
+
+// Of a request on its own slice.
+constexpr double kMostDebt = 0.25;
+
+}  // namespace
+
 using policy::Grant;
 using policy::Phase;
 using policy::Row;
 using policy::Units;
 using policy::View;
 
-Core::Core(const policy::Policy& policy, Board& board) : policy_(policy), board_(board) {
+Core::Core(const policy::Policy& policy, Board& board)
+    : policy_(policy),
+      board_(board),
+      all_(std::clamp(board.unit_count, 1U, profile::kMaxUnits) - 1) {
   if (board.unit_count < 1 || board.unit_count > profile::kMaxUnits) {
     throw std::invalid_argument("a GPU has 1 to " + std::to_string(profile::kMaxUnits) +
                                 " units, not " + std::to_string(board.unit_count));
@@ -55,20 +65,23 @@ void Core::set_position(std::uint32_t slot, std::uint32_t work) {
   }
   const Work& next = plan.work[work];
   facts_[slot] = &next.facts;
-  row.remaining_us = next.remaining_us[board_.unit_count - 1];
-  const std::uint32_t own = std::max(1U, board_.members[slot].own.size());
+  row.remaining_us = next.remaining_us[all_];
+  const std::uint32_t own = std::clamp(board_.members[slot].own.size(), 1U, all_ + 1);
   row.remaining_own_us = next.remaining_us[own - 1];
 }
 
 void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
   plans_[slot] = &plan;
   Row& row = board_.rows[slot];
+  // What the request before ended late, less the time since: the next one is due earlier by it.
+  const double ended_us = row.since_us;
+  const double debt_us = std::max(0.0, ended_us - row.due_us - (now_us - ended_us));
   set_position(slot, 0);
   row.phase = Phase::kWants;
   row.since_us = now_us;
   row.begin_us = now_us;
   row.request_us = row.remaining_us;
-  row.due_us = now_us + row.remaining_own_us;
+  row.due_us = now_us - std::min(debt_us, kMostDebt * row.remaining_own_us) + row.remaining_own_us;
 }
 
 Decision Core::want(double now_us, std::uint32_t slot) {
@@ -92,9 +105,8 @@ Decision Core::want(double now_us, std::uint32_t slot) {
   if (grant.span_us >= policy::kForever_us) {
     last = works;
   } else if (plan.from_graph) {
-    const std::uint32_t all = board_.unit_count - 1;
-    const float from_us = plan.work[row.work].remaining_us[all];
-    while (last < works && from_us - plan.work[last].remaining_us[all] < grant.span_us) ++last;
+    const float from_us = plan.work[row.work].remaining_us[all_];
+    while (last < works && from_us - plan.work[last].remaining_us[all_] < grant.span_us) ++last;
   }
   row.phase = Phase::kGranted;
   row.since_us = now_us;
@@ -102,8 +114,7 @@ Decision Core::want(double now_us, std::uint32_t slot) {
   row.exclusive = grant.exclusive;
   row.level = grant.level;
   row.mark_us = grant.mark_us;
-  row.in_flight_us =
-      row.remaining_us - (last < works ? plan.work[last].remaining_us[board_.unit_count - 1] : 0);
+  row.in_flight_us = row.remaining_us - (last < works ? plan.work[last].remaining_us[all_] : 0);
   granted_to_[slot] = last;
   return {grant, row.work, last};
 }

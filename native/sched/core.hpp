@@ -57,6 +57,7 @@ class Core {
 
   const policy::Policy& policy_;
   Board& board_;
+  std::uint32_t all_;  // index of all units in the arrays of a profile
   const Plan* plans_[policy::kMaxTenants] = {};
   const profile::Kernel* facts_[policy::kMaxTenants] = {};
   std::uint32_t granted_to_[policy::kMaxTenants] = {};

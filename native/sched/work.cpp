@@ -25,6 +25,7 @@ Value majority(std::span<const Kernel> kernels, Value Kernel::* member, std::uin
 Kernel combined(std::span<const Kernel> kernels, std::uint32_t unit_count) {
   if (kernels.size() == 1) return kernels[0];
   Kernel sum{};
+  unit_count = std::clamp(unit_count, 1U, profile::kMaxUnits);
   double gaps_us = 0;
   for (const Kernel& kernel : kernels.subspan(1)) gaps_us += kernel.gap_us;
   double blocks = 0;

@@ -63,3 +63,27 @@ def synthetic(name: str, seed: int = 0, from_graph: bool = True) -> _native.SimT
         bound=np.where(classes == 2, 0, np.where(compute, 1, 2)).astype(np.uint8),
         from_graph=from_graph,
     )
+
+
+def random_trace(random: np.random.Generator, units: int) -> _native.SimTrace:
+    """Any request: 20 to 80 launches, some alike, that scale well, badly or not at all."""
+    kernels = int(random.integers(20, 80))
+    full_us = random.lognormal(random.uniform(1.0, 2.5), 0.6, kernels)
+    fixed_us = full_us * random.uniform(0.05, 0.9, kernels)
+    useful = random.integers(1, units + 1, kernels)
+    count = np.arange(1, units + 1)
+    grows = useful[:, None] / np.minimum(count[None, :], useful[:, None])
+    duration_us = fixed_us[:, None] + (full_us - fixed_us)[:, None] * grows
+    right = (duration_us <= 1.05 * duration_us[:, -1:]).argmax(axis=1) + 1
+    return _native.SimTrace(
+        duration_us=np.ascontiguousarray(duration_us),
+        gap_us=random.uniform(0.3, 3.0, kernels),
+        blocks=(useful * 8 * random.integers(1, 5, kernels)).astype(np.uint32),
+        blocks_per_sm=random.integers(1, 5, kernels).astype(np.uint32),
+        sensitivity=random.uniform(0, 0.3, (kernels, 3)),
+        pressure=random.uniform(0, 0.8, (kernels, 3)),
+        right_units=right.astype(np.uint32),
+        kernel_class=random.integers(0, 3, kernels).astype(np.uint8),
+        bound=random.integers(0, 3, kernels).astype(np.uint8),
+        from_graph=bool(random.random() < 0.7),
+    )

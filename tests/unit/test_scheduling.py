@@ -1,0 +1,269 @@
+"""Properties of the scheduler, its policies and the simulator, over random scenarios."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fico import _native
+from fico.sim.run import slices
+from helpers.traces import random_trace
+
+POLICIES = [row["name"] for row in _native.policies()]
+NEVER_HOLD = ("fico", "mps", "mps-quota", "static", "krisp", "lithos")
+# Of the policies that hold: settings under which they do.
+HOLDING = {
+    "reef": {"all_realtime": 0, "longest_hold_us": 3000.0},
+    "orion": {"all_first": 0, "longest_hold_us": 3000.0},
+    "timeslice": {"slice_us": 500.0},
+}
+SMS = [8, 8, 8, 8, 8, 8, 8, 12]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Tenants, and what happens to them."""
+
+    seed: int
+    tenants: int
+    requests: int
+    closed: bool
+    load: float
+    deaths: bool = False
+    quota_changes: bool = False
+
+    def run(self, policy: str, values: dict[str, float] | None = None) -> _native.SimResult:
+        random = np.random.default_rng(self.seed)
+        quotas = random.dirichlet(np.full(self.tenants, 4.0))
+        tenants = []
+        for own in slices(list(quotas * 0.999), len(SMS)):
+            trace = random_trace(random, len(SMS))
+            mean_us = trace_us(trace) * self.tenants / self.load
+            arrivals = np.cumsum(random.exponential(mean_us, self.requests)).tolist()
+            dies_us = random.uniform(0, arrivals[-1]) if random.random() < 0.3 else 1e300
+            tenants.append(
+                _native.SimTenant(
+                    [trace],
+                    own,
+                    None if self.closed else arrivals,
+                    self.requests,
+                    dies_us=dies_us if self.deaths else 1e300,
+                )
+            )
+        changes = []
+        if self.quota_changes:
+            for time_us in sorted(random.uniform(0, 20_000, 3).tolist()):
+                other = list(random.dirichlet(np.full(self.tenants, 2.0)) * 0.999)
+                changes.append((time_us, slices(other, len(SMS))))
+        return _native.simulate(
+            SMS,
+            tenants,
+            policy,
+            HOLDING.get(policy, {}) if values is None else values,
+            seed=self.seed,
+            until_us=1e9,
+            quota_changes=changes,
+            timeline=True,
+        )
+
+
+def trace_us(trace: _native.SimTrace) -> float:
+    """Duration of a request alone."""
+    tenant = _native.SimTenant([trace], (0, len(SMS)), [0.0])
+    return _native.simulate(SMS, [tenant], "mps")["end_us"]
+
+
+def scenarios(
+    deaths: bool = False, quota_changes: bool = False, most_tenants: int = 6
+) -> st.SearchStrategy[Scenario]:
+    return st.builds(
+        Scenario,
+        seed=st.integers(0, 2**32),
+        tenants=st.integers(1, most_tenants),
+        requests=st.integers(1, 12),
+        closed=st.booleans(),
+        load=st.sampled_from([0.2, 0.5, 0.9, 2.0]),
+        deaths=st.just(deaths),
+        quota_changes=st.just(quota_changes),
+    )
+
+
+def overlapping_claims(timeline: list[_native.SimPiece]) -> list[tuple[int, int]]:
+    """Pairs of pieces of different tenants that claimed a unit at the same time."""
+    wrong = []
+    claims = [piece for piece in timeline if piece["exclusive"]]
+    for index, piece in enumerate(claims):
+        end_us = piece["ended_us"] if piece["ended_us"] >= 0 else piece["granted_us"]
+        for after in range(index + 1, len(claims)):
+            other = claims[after]
+            if other["granted_us"] >= end_us:
+                break
+            same_units = (
+                piece["units"][0] < other["units"][1] and other["units"][0] < piece["units"][1]
+            )
+            if same_units and other["tenant"] != piece["tenant"]:
+                wrong.append((index, after))
+    return wrong
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@given(scenario=scenarios(deaths=True, quota_changes=True))
+@settings(max_examples=250, deadline=None)
+def test_every_request_ends_and_claims_never_overlap(policy: str, scenario: Scenario) -> None:
+    result = scenario.run(policy)
+    assert result["end_us"] < 1e9
+    lost = 0
+    for tenant in result["tenants"]:
+        assert np.all(tenant["end_us"] > tenant["arrival_us"])
+        assert np.all(np.diff(tenant["end_us"]) > 0)
+        lost += len(tenant["end_us"]) < scenario.requests
+    # Only tenants that die leave requests unserved: the run goes on until the others have ended.
+    assert lost == 0 or scenario.deaths
+    assert overlapping_claims(result["timeline"]) == []
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@given(scenario=scenarios(quota_changes=True))
+@settings(max_examples=100, deadline=None)
+def test_without_deaths_no_request_is_lost(policy: str, scenario: Scenario) -> None:
+    for tenant in scenario.run(policy)["tenants"]:
+        assert len(tenant["end_us"]) >= scenario.requests
+
+
+@pytest.mark.parametrize("policy", NEVER_HOLD)
+@given(scenario=scenarios(deaths=True, quota_changes=True))
+@settings(max_examples=100, deadline=None)
+def test_no_tenant_is_held_whether_its_units_are_idle_or_not(
+    policy: str, scenario: Scenario
+) -> None:
+    result = scenario.run(policy)
+    assert all(piece["granted_us"] == piece["wanted_us"] for piece in result["timeline"])
+    assert all(tenant["holds"] == 0 for tenant in result["tenants"])
+
+
+@pytest.mark.parametrize("policy", sorted(HOLDING))
+@given(scenario=scenarios(deaths=True, quota_changes=True))
+@settings(max_examples=200, deadline=None)
+def test_a_hold_is_bounded(policy: str, scenario: Scenario) -> None:
+    values = HOLDING[policy]
+    # A turn lasts a slice, the switch and the work that is on the device when the slice ends.
+    bound_us = values.get("longest_hold_us", scenario.tenants * (500.0 + 150 + 1500))
+    for piece in scenario.run(policy)["timeline"]:
+        assert piece["granted_us"] - piece["wanted_us"] <= bound_us + 1e-6
+
+
+@given(scenario=scenarios(deaths=True, quota_changes=True), policy=st.sampled_from(POLICIES))
+@settings(max_examples=150, deadline=None)
+def test_the_same_seed_gives_the_same_bytes(scenario: Scenario, policy: str) -> None:
+    first, second = scenario.run(policy), scenario.run(policy)
+    assert first["timeline"] == second["timeline"]
+    for one, other in zip(first["tenants"], second["tenants"], strict=True):
+        assert one["end_us"].tobytes() == other["end_us"].tobytes()
+
+
+@given(scenario=scenarios(quota_changes=True))
+@settings(max_examples=100, deadline=None)
+def test_pieces_of_a_tenant_follow_each_other(scenario: Scenario) -> None:
+    last: dict[int, _native.SimPiece] = {}
+    for piece in scenario.run("fico")["timeline"]:
+        before = last.get(piece["tenant"])
+        if before is not None:
+            assert before["ended_us"] <= piece["wanted_us"]
+            assert piece["launches"][0] in (0, before["launches"][1])
+        last[piece["tenant"]] = piece
+
+
+LONGEST_WORK_US = 150.0
+
+
+def latencies_us(scenario: Scenario, policy: str) -> list[np.ndarray]:
+    return [
+        tenant["end_us"][: scenario.requests] - tenant["arrival_us"][: scenario.requests]
+        for tenant in scenario.run(policy)["tenants"]
+    ]
+
+
+@given(
+    scenario=st.builds(
+        Scenario,
+        seed=st.integers(0, 2**32),
+        tenants=st.integers(2, 4),
+        requests=st.just(40),
+        closed=st.booleans(),
+        load=st.sampled_from([0.25, 0.5, 0.8]),
+    )
+)
+@settings(max_examples=300, deadline=None)
+def test_the_promise_but_for_one_work_of_each_other(scenario: Scenario) -> None:
+    others_us = (scenario.tenants - 1) * LONGEST_WORK_US
+    for ours, static in zip(
+        latencies_us(scenario, "fico"), latencies_us(scenario, "static"), strict=True
+    ):
+        assert ours.mean() <= 1.02 * static.mean() + others_us
+        assert np.percentile(ours, 99) <= 1.10 * np.percentile(static, 99) + others_us
+
+
+def test_the_promise_is_kept_to_the_letter_where_requests_are_longer_than_works() -> None:
+    kept = []
+    for seed in range(120):
+        scenario = Scenario(
+            seed=seed,
+            tenants=2 + seed % 3,
+            requests=100,
+            closed=seed % 2 == 0,
+            load=(0.25, 0.5, 0.8)[seed % 3],
+        )
+        for ours, static in zip(
+            latencies_us(scenario, "fico"), latencies_us(scenario, "static"), strict=True
+        ):
+            if static.mean() < 4 * LONGEST_WORK_US:
+                continue
+            kept.append(
+                ours.mean() <= 1.02 * static.mean()
+                and np.percentile(ours, 99) <= 1.10 * np.percentile(static, 99)
+            )
+    assert len(kept) > 100
+    assert np.mean(kept) >= 0.99
+
+
+def test_alone_everything_is_on_all_units_and_nothing_is_held() -> None:
+    trace = random_trace(np.random.default_rng(1), len(SMS))
+    tenant = _native.SimTenant([trace], (0, 2), None, 10)
+    result = _native.simulate(SMS, [tenant], "fico", timeline=True)
+    assert {piece["units"] for piece in result["timeline"]} == {(0, len(SMS))}
+    assert result["tenants"][0]["holds"] == 0
+
+
+def test_static_stays_on_its_slice() -> None:
+    scenario = Scenario(seed=3, tenants=3, requests=5, closed=True, load=0.5)
+    for before, after in pairwise(sorted({p["units"] for p in scenario.run("static")["timeline"]})):
+        assert before[1] <= after[0]
+
+
+@pytest.mark.parametrize(
+    ("policy", "values", "text"),
+    [
+        ("nosuch", {}, "no policy nosuch; there are fico, mps"),
+        ("fico", {"nosuch": 1.0}, "no setting nosuch"),
+        ("fico", {"reserve_units": 1.5}, "reserve_units cannot be 1.5"),
+        ("krisp", {"slowdown_percent": -1.0}, "slowdown_percent cannot be -1"),
+    ],
+)
+def test_wrong_settings_are_named(policy: str, values: dict[str, float], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        Scenario(seed=1, tenants=1, requests=1, closed=True, load=1).run(policy, values)
+
+
+def test_a_python_policy_that_fails_is_not_silent() -> None:
+    class Broken:
+        def decide(self, view: _native.View) -> _native.Grant:
+            raise LookupError(view.now_us)
+
+    trace = random_trace(np.random.default_rng(1), len(SMS))
+    with pytest.raises(LookupError):
+        _native.simulate(SMS, [_native.SimTenant([trace], (0, 8), None, 1)], Broken())
