@@ -46,7 +46,7 @@ class Settings:
     stagger: float = 0.5
     drain: float = 0.15
     overlap: float = 0.15
-    shared_gap_us: float = 0.5
+    shared_gap_us: float = 0.35
     compute: float = 1.0
     memory: float = 1.0
     l2: float = 0.5

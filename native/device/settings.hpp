@@ -22,7 +22,7 @@ struct Settings {
   double overlap = 0.15;
   /// How much longer the gap before a kernel is while kernels of other processes run. For those who
   /// drive the model: it sees a kernel when its gap is over.
-  double shared_gap_us = 0.5;
+  double shared_gap_us = 0.35;
   /// Weight of sensitivity × pressure, for each resource.
   std::array<double, profile::kResources> interference{1, 1, 0.5};
 };
