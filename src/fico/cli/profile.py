@@ -178,11 +178,7 @@ def _show_trace(profile: Profile, trace: TraceSummary, top: int) -> None:
     kind = " of CUDA graphs" if trace.from_graph else ""
     print(f"request {trace.index}: {trace.launches} launches{kind}, seen {trace.requests} times")
     pairs = zip(profile.measured_units, trace.latency_us, strict=True)
-    print(
-        "  latency alone: "
-        + ", ".join(f"{us / 1e3:.2f} ms on {units}" for units, us in pairs)
-        + " units"
-    )
+    print("  ms alone, by units: " + ", ".join(f"{units}: {us / 1e3:.2f}" for units, us in pairs))
     print(
         f"  GPU busy {trace.busy_us / 1e3:.2f} ms; pressure on neighbours: "
         + ", ".join(f"{resource} {part:.0%}" for resource, part in trace.pressure.items())
@@ -215,11 +211,11 @@ def _show_trace(profile: Profile, trace: TraceSummary, top: int) -> None:
             f"{row.share:.1%}",
             f"{row.duration_us:.1f}",
             str(row.blocks or "-"),
-            f"{row.half_slowdown:.2f}x",
+            _times(row.half_slowdown),
             f"{row.right_units}u",
             str(row.kernel_class),
             str(row.bound),
-            f"+{row.memory_sensitivity:.0%}",
+            _times(row.memory_slowdown),
             _percent(row.fit_error),
         )
     _print(table)
@@ -347,6 +343,10 @@ def _write_figures(profile: Profile, target: Path) -> list[Path]:
 
 def _percent(value: float) -> str:
     return f"{value:.1%}" if value == value else "-"
+
+
+def _times(value: float) -> str:
+    return f"{value:.2f}x" if value == value else "-"
 
 
 def _table(*columns: tuple[str, Side]) -> Table:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from fico.profiling.collector import TraceFile
+from fico.profiling.collector import CAPACITY, TraceFile
 from fico.profiling.neighbour import NeighbourProcess
 from fico.profiling.program import Profiled
 from fico.profiling.records import KERNEL, RAW, Measurement, NeighbourRates, Pace, Window
@@ -32,6 +32,8 @@ _SETTLE_S = 0.02
 _SHORTEST_S = 0.12
 _LONGEST_S = 1.5
 _WANTED_REQUESTS = 10
+_MOST_RECORDS = 0.7 * CAPACITY
+"""Some configurations are faster than the first one, which says how fast records come."""
 _STEADY_WITHIN_S = 120.0
 _STEADY_CHANGE = 0.1
 _PROBE_S = 0.25
@@ -123,7 +125,8 @@ class _Run:
         self._sms = program.session.gpu.sms_per_unit
         self._calls_per_request = 1
         self._calls_per_s = float("nan")
-        """On all units."""
+        self._records_per_s = 0.0
+        """Both on all units."""
 
     def measure_all(self, start_within_s: float) -> None:
         """Measure every configuration."""
@@ -239,6 +242,7 @@ class _Run:
         if len(self._windows) == 1:
             self._calls_per_request = calls_per_request(records)
             self._calls_per_s = calls_per_s
+            self._records_per_s = len(records) / seconds
         return rate
 
     def _window_s(self, units: int) -> float:
@@ -247,13 +251,15 @@ class _Run:
         if not request_s > 0:
             return _SHORTEST_S
         slower = sum(self._sms) / sum(self._sms[:units])
-        return min(max(_SHORTEST_S, _WANTED_REQUESTS * request_s * slower), _LONGEST_S)
+        longest_s = min(_LONGEST_S, _MOST_RECORDS / max(self._records_per_s, 1.0))
+        return min(max(_SHORTEST_S, _WANTED_REQUESTS * request_s * slower), longest_s)
 
 
 def calls_per_request(records: NDArray[np.void]) -> int:
-    """After how many launches of kernels and graphs the program repeats itself; 1 if it does not.
+    """After how many launches of kernels and graphs the program has made each of them again.
 
-    Only a guide for how long to measure: `fico.profiling.requests` finds the requests.
+    1 if it does not repeat itself. Only a guide for how long to measure: `fico.profiling.requests`
+    finds the requests.
     """
     kernels = np.sort(records[records["kind"] == KERNEL], order=("correlation", "start_ns"))
     if len(kernels) < 4:
@@ -267,5 +273,12 @@ def calls_per_request(records: NDArray[np.void]) -> int:
     calls = np.add.reduceat(shape, begins)[:_MOST_CALLS]
     for period in range(1, len(calls) // 2 + 1):
         if np.mean(calls[period:] == calls[:-period]) > 0.9:
-            return period
-    return 1
+            break
+    else:
+        return 1
+    # A rare kind (a decoder's prefills) decides; the first and the last may be cut off.
+    inner = calls[1:-1]
+    _, first, counts = np.unique(inner, return_index=True, return_counts=True)
+    last = len(inner) - 1 - np.unique(inner[::-1], return_index=True)[1]
+    apart = np.where(counts > 1, (last - first) / np.maximum(counts - 1, 1), len(calls))
+    return max(period, round(float(apart.max())))
