@@ -25,15 +25,12 @@ def program_of(name: str, profile: Profile) -> dict[str, Any]:
             f"the emulated GPU has {_UNITS}: give profiles of an H200",
         )
     kernels = [f"kernel {_name(launch)} {_options(launch)}\n" for launch in profile.launches]
-    kinds = range(len(profile.traces))
+    kinds = [profile.trace_launches(number) for number in range(len(profile.traces))]
     return {
         "module": "fico-emulated-module\n" + "".join(kernels),
         "requests": [
-            [
-                (_name(launch), max(1, math.prod(launch.grid)))
-                for launch in profile.trace_launches(k)
-            ]
-            for k in kinds
+            [(_name(launch), max(1, math.prod(launch.grid))) for launch in launches]
+            for launches in kinds
         ],
         "turns": mixed(profile) or (0,),
         "graph": any(trace.from_graph for trace in profile.traces),

@@ -122,10 +122,22 @@ class LiveDevice:
             return {}
         return {"FICO_EMULATED_DILATION": f"{self._dilation:g}"}
 
-    @property
-    def start_s(self) -> float:
-        """About how long it takes to start servers."""
-        return self._pool.start_s
+    def starting_s(self, jobs: Iterable[Job]) -> float:
+        """About how long `prepare` takes."""
+        return 0.0 if all(map(self._is_prepared, jobs)) else self._pool.start_s
+
+    def _is_prepared(self, job: Job) -> bool:
+        if job.policy.name == "timeslice":
+            return self._pool.has_plain(len(job.tenants))
+        if job.policy.name == "mps-quota":
+            return self._pool.has_capped(_percentages(job))
+        return self._pool.has_tenants(len(job.tenants))
+
+    def prepare(self, jobs: Iterable[Job]) -> None:
+        """Start the servers that these jobs need and that are not there, all at the same time."""
+        for job in jobs:
+            self._servers(job)
+        self._pool.await_ready()
 
     def real_s(self, device_us: float) -> float:
         """Seconds on the clock for a time on the device."""
@@ -167,6 +179,8 @@ class LiveDevice:
     def run(self, job: Job) -> Outcome:
         """Run a job to its end. FicoError if a server ends or says nothing."""
         servers = self._servers(job)
+        self._pool.await_ready()
+        self._obey(job)
         for number, (server, load) in enumerate(zip(servers, job.tenants, strict=True)):
             server.tell({"model": load.model, "core": _core(number, len(servers))})
         for server in servers:
@@ -181,19 +195,21 @@ class LiveDevice:
         return Outcome(served, tuple(problems), clocks_mhz)
 
     def _servers(self, job: Job) -> list[ServerProcess]:
-        """One for each tenant, under the job's policy from now on."""
-        policy, quotas_pct = job.policy, [load.quota_pct for load in job.tenants]
-        if policy.name == "timeslice":
-            return self._pool.plain(len(quotas_pct), self._nowhere)
-        if policy.name == "mps-quota":
-            part = dict(policy.settings).get(_PERCENT, 100.0) / 100
-            return self._pool.capped([min(100, max(1, round(part * q))) for q in quotas_pct])
-        servers = self._pool.tenants(len(quotas_pct), exactly=policy.name != CAPACITY)
-        with arena_errors():
-            self._arena.set_policy(policy.name)
-            if policy.name != CAPACITY:
-                self._give(quotas_pct)
-        return servers
+        """One for each tenant; they may not be ready yet."""
+        count = len(job.tenants)
+        if job.policy.name == "timeslice":
+            return self._pool.plain(count, self._nowhere)
+        if job.policy.name == "mps-quota":
+            return self._pool.capped(_percentages(job))
+        return self._pool.tenants(count, exactly=job.policy.name != CAPACITY)
+
+    def _obey(self, job: Job) -> None:
+        """Give the session the job's policy and quotas, if it is one of the session's."""
+        if job.policy.name in SESSION_POLICIES:
+            with arena_errors():
+                self._arena.set_policy(job.policy.name)
+                if job.policy.name != CAPACITY:
+                    self._give([load.quota_pct for load in job.tenants])
 
     def _give(self, quotas_pct: Sequence[float]) -> None:
         # One unit each first, so that the sum is never more than there is.
@@ -246,13 +262,13 @@ class LiveDevice:
             )
             served.append(Served(arrival_us, end_us, None))
         ends_us = [
-            one.end_us.max(initial=0.0)
+            float(one.end_us.max(initial=0.0))
             for one, load in zip(served, job.tenants, strict=True)
             if load.arrivals_us is not None
         ]
-        end_us = max(job.window_us, *ends_us) if ends_us else job.window_us
+        last_us = max([job.window_us, *ends_us])
         return tuple(
-            _until(one, end_us) if load.arrivals_us is None else one
+            _until(one, last_us) if load.arrivals_us is None else one
             for one, load in zip(served, job.tenants, strict=True)
         )
 
@@ -272,6 +288,12 @@ class LiveDevice:
 
     def _ns(self, device_us: float) -> int:
         return round(device_us * self._dilation * 1e3)
+
+
+def _percentages(job: Job) -> list[int]:
+    """Active thread percentages: whole ones, as MPS takes them."""
+    part = dict(job.policy.settings).get(_PERCENT, 100.0) / 100
+    return [min(100, max(1, round(part * load.quota_pct))) for load in job.tenants]
 
 
 def _until(served: Served, end_us: float) -> Served:

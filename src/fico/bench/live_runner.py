@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from fico.bench.cell import Cell
+from fico.bench.device import Job, Load
 from fico.bench.jobs import capacity_job, capacity_rps, measuring_job
 from fico.bench.live_device import LiveDevice
-from fico.bench.policy import Policy
+from fico.bench.policy import CAPACITY, Policy
 from fico.bench.rounds import in_rounds, joined
 from fico.bench.runner import Step
 from fico.bench.store import Run, Store, save_run
@@ -45,61 +46,56 @@ def run_live(
     ]
     total = len(suite.cells) * len(policies)
     done = total - sum(len(missing) for _, missing in todo)
-    most = 0
 
     def say(what: str) -> None:
         if report is not None:
             report(Step(done, total, what))
 
-    say("starting")
     for number, (cell, missing) in enumerate(todo):
-        starting_s = device.start_s if len(cell.tenants) > most else 0.0
-        starting_s *= len({"mps", *(policy.name for policy in missing)} - {"static"})
-        if time.monotonic() + starting_s > deadline:
+        needed = _empty_jobs(cell, [Policy(CAPACITY), *missing])
+        if time.monotonic() + device.starting_s(needed) > deadline:
             return len(todo) - number
-        most = max(most, len(cell.tenants))
+        say(f"servers for {cell.name}")
+        device.prepare(needed)
         rates_rps = store.capacity(cell)
         if rates_rps is None:
             say(f"capacity for {' and '.join(map(str, cell.models))}")
             job = capacity_job(cell, device)
+            if time.monotonic() + _about_s([job], device, 1) > deadline:
+                return len(todo) - number
             rates_rps = capacity_rps(cell, job, device.run(job))
             store.add_capacity(cell, rates_rps)
-        if (
-            time.monotonic() + starting_s + _about_s(cell, missing, rates_rps, device, store)
-            > deadline
-        ):
+        jobs = _jobs(cell, missing, rates_rps, store)
+        if time.monotonic() + _about_s(jobs, device, store.header.rounds) > deadline:
             return len(todo) - number
         say(cell.name)
-        _measure(cell, missing, rates_rps, device, store)
+        _measure(cell, jobs, device, store)
         done += len(missing)
         say(cell.name)
     return 0
 
 
-def _measure(
-    cell: Cell,
-    policies: Sequence[Policy],
-    rates_rps: Sequence[float],
-    device: LiveDevice,
-    store: Store,
-) -> None:
-    header = store.header
-    jobs = [measuring_job(cell, p, rates_rps, header.requests, header.seed) for p in policies]
-    parts = [in_rounds(job, header.rounds) for job in jobs]
-    outcomes = [[device.run(part) for part in turn] for turn in zip(*parts, strict=True)]
-    for policy, job, own in zip(policies, jobs, zip(*outcomes, strict=True), strict=True):
-        save_run(store.path(cell, policy), Run(cell, policy, job.window_us, joined(job, own)))
+def _empty_jobs(cell: Cell, policies: Sequence[Policy]) -> list[Job]:
+    """Jobs that need the same servers as those of the cell."""
+    tenants = tuple(Load(str(tenant.model), tenant.quota_pct, None) for tenant in cell.tenants)
+    return [Job(tenants, policy, 0.0, 0) for policy in policies]
 
 
-def _about_s(
-    cell: Cell,
-    policies: Sequence[Policy],
-    rates_rps: Sequence[float],
-    device: LiveDevice,
-    store: Store,
-) -> float:
-    """How long a cell is going to take."""
-    header = store.header
-    job = measuring_job(cell, policies[0], rates_rps, header.requests, header.seed)
-    each_s = device.real_s(job.window_us) * _MARGIN + header.rounds * _ROUND_S
-    return len(policies) * each_s
+def _jobs(
+    cell: Cell, policies: Sequence[Policy], rates_rps: Sequence[float], store: Store
+) -> list[Job]:
+    requests, seed = store.header.requests, store.header.seed
+    return [measuring_job(cell, policy, rates_rps, requests, seed) for policy in policies]
+
+
+def _measure(cell: Cell, jobs: Sequence[Job], device: LiveDevice, store: Store) -> None:
+    parts = [in_rounds(job, store.header.rounds) for job in jobs]
+    turns = [[device.run(part) for part in turn] for turn in zip(*parts, strict=True)]
+    for job, outcomes in zip(jobs, zip(*turns, strict=True), strict=True):
+        run = Run(cell, job.policy, job.window_us, joined(job, outcomes))
+        save_run(store.path(cell, job.policy), run)
+
+
+def _about_s(jobs: Sequence[Job], device: LiveDevice, rounds: int) -> float:
+    """How long they are going to take."""
+    return sum(device.real_s(job.window_us) * _MARGIN + rounds * _ROUND_S for job in jobs)

@@ -7,10 +7,10 @@
     server    {"arrival_ns": [...], "end_ns": [...]}     of the requests that ended, in their order
     ...
 
-Times are of the monotonic clock, and from `begin_ns` on, which all servers share. With `arrivals_ns`
-requests come then and are served first come first served, none after `until_ns`. Without (null) it
-is a closed loop, from `delay_ns` to the window's end; one that `goes_on` does so until there is a
-further line, which it takes. Lines, or the end of the input, stop whatever is served.
+Times are of the monotonic clock, which all servers share, counted from `begin_ns`. With
+`arrivals_ns` requests come then and are served first come first served, none after `until_ns`.
+Without (null) it is a closed loop, from `delay_ns` to the window's end; one that `goes_on` does so
+until there is a further line, which it takes. A line, or the input's end, stops whatever is served.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Serves torchvision models on a GPU: MODEL-bsBATCH-graph|eager... as `fico.bench.programs.serving`.
+"""Serves torchvision models on a GPU, as `fico.bench.programs.serving` says.
+
+    torch_server.py NAME-bsBATCH-graph|eager...
 
 All models are warm, with random weights; each has the input of its batch on the GPU.
 """
