@@ -65,8 +65,9 @@ def test_the_smoke_suite_in_open_and_closed_loop(cli: Cli, tmp_path: Path) -> No
         for number, tenant in enumerate(facts["cell"]):
             mine = table.to_pandas().query(f"tenant == {number}")
             assert len(mine) > 10
-            # Nothing is faster than its kernels on the SMs that it may use.
-            least_us = shortest_us(tenant["model"], units[number])
+            # Nothing is faster than its kernels on the SMs that it may use; one unit has more of
+            # them than the others.
+            least_us = shortest_us(tenant["model"], min(16, units[number] + 1))
             assert (mine.end_us - mine.arrival_us).min() > least_us - 0.1
     # What is there is not run again.
     assert cli("bench", "run", "smoke", "--out", "a", *options, **DILATION).out == done.out
