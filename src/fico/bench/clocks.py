@@ -41,10 +41,9 @@ class ClockWatch:
         try:
             pynvml.nvmlInit()
             handle = pynvml.nvmlDeviceGetHandleByUUID(self._uuid)
-            while True:
+            # Not at once: the clock rises with the first work.
+            while not self._over.wait(_EVERY_S):
                 clock = pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM)
                 self._seen.append(int(clock))
-                if self._over.wait(_EVERY_S):
-                    return
         except pynvml.NVMLError:
             return

@@ -316,7 +316,7 @@ def _grown(
 def _core(number: int, count: int) -> int | None:
     """A core for the thread that launches, where there are enough for its helpers as well."""
     cores = sorted(os.sched_getaffinity(0))
-    return cores[-1 - number] if len(cores) >= _CORES_EACH * count + 1 else None
+    return cores[-1 - _CORES_EACH * number] if len(cores) >= _CORES_EACH * count + 1 else None
 
 
 def _dilation() -> float:
