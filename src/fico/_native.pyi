@@ -107,7 +107,7 @@ def counter_meanings() -> dict[str, tuple[bool, str]]:
     """For each counter of a tenant: whether it counts a fall-back, and what it means."""
 
 TableRow = tuple[str, tuple[int, int, int], tuple[int, int, int], float, int]
-"""A launch of a kernel table: mangled name, grid, block, what is left of its request from here on in
+"""A launch of a kernel table: mangled name, grid, block, what is left of its request in
 µs, class (0 neutral, 1 dominant, 2 insensitive)."""
 
 def write_kernel_table(path: str, traces: list[list[TableRow]]) -> None:

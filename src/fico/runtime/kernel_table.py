@@ -1,4 +1,4 @@
-"""The profile of a tenant's program as the preloaded library reads it (native/profile/table.hpp)."""
+"""A profile as the preloaded library reads it (native/profile/table.hpp)."""
 
 from __future__ import annotations
 
