@@ -5,6 +5,7 @@
 
 #include "cuda/driver.hpp"
 #include "hook/graph_nodes.hpp"
+#include "hook/live.hpp"
 #include "hook/streams.hpp"
 #include "hook/tenant.hpp"
 
@@ -36,6 +37,7 @@ void Graphs::adopt(Exec& entry, CUgraph graph) {
   if (entry.graph != nullptr) d().graph_destroy(entry.graph);
   entry.graph = nullptr;
   entry.replaced.clear();
+  entry.sequence.reset();
   if ((entry.flags & CUDA_GRAPH_INSTANTIATE_FLAG_DEVICE_LAUNCH) != 0 ||
       d().graph_clone == nullptr || d().graph_kernel_set == nullptr) {
     return;
@@ -130,6 +132,10 @@ CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Laun
     return real(exec, issue.stream());
   }
   tenant.count(Counter::graph_launches);
+  if (Live* live = Live::self(); live != nullptr && entry != nullptr) {
+    if (!entry->sequence) entry->sequence = live->sequence_of(entry->graph);
+    live->launched(*entry->sequence);
+  }
   issue.count_if_open();
   CUgraphExec chosen = exec;
   if (issue.is_on_partition()) {

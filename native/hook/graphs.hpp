@@ -8,11 +8,13 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <unordered_map>
 #include <vector>
 
 #include "cuda/driver.hpp"
+#include "hook/live.hpp"
 #include "hook/streams.hpp"
 
 namespace fico::hook {
@@ -61,6 +63,7 @@ class Graphs {
     const char* why_open =
         "a graph with nodes that can't be copied (memory, conditional, device launch)";
     unsigned long long flags = 0;
+    std::optional<Live::Sequence> sequence;  // of its kernels; found at its first launch
     std::vector<Variant> variants;
     // The program's node: ours now, where the driver can't tell.
     std::unordered_map<CUgraphNode, CUgraphNode> replaced;
@@ -105,6 +108,7 @@ void Graphs::node_changed(CUgraphExec exec, CUgraphNode node, Apply apply) {
   if (entry->graph == nullptr) return;
   const cuda::RelaxedCapture relaxed;
   drop_variants(*entry);
+  entry->sequence.reset();
   const CUgraphNode ours = own_node(*entry, node);
   CUgraphNode after = ours;
   if (ours == nullptr) {
