@@ -1,8 +1,10 @@
-"""How near the simulator is to the GPU: results of a suite in both, cell by cell, in one file.
+r"""How near the simulator is to the GPU: results of a suite in both, cell by cell, in one file.
 
-    fico bench run poster --capacity-of benchmarks/results/h200/poster --out build/sim
+    fico bench run poster --rounds 3 --policies mps,mps-quota,static,timeslice \
+        --capacity-of benchmarks/results/h200/poster --out build/sim
     python benchmarks/fidelity.py build/sim benchmarks/results/h200/poster [SIM GPU...]
 
+Windows and arrivals have to be the same in both: the same seed, requests, rounds and capacities.
 Half of the cells are held out: whoever calibrates the simulator leaves them alone. Which half
 depends on the names of the cells alone. Rows go to benchmarks/results/h200/fidelity.json.
 """
@@ -13,11 +15,12 @@ import argparse
 import hashlib
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fico.bench.fidelity import Difference, differences, order_agrees
-from fico.bench.store import read_summary
+from fico.bench.store import read_header, read_summary
 
 OUTPUT = Path(__file__).parent / "results" / "h200" / "fidelity.json"
 
@@ -59,6 +62,9 @@ def main() -> None:
     found: list[Difference] = []
     gpus: set[str] = set()
     for simulated, measured in zip(options.folders[::2], options.folders[1::2], strict=True):
+        same = [replace(read_header(f), device="", gpu="") for f in (simulated, measured)]
+        if same[0] != same[1]:
+            parser.error(f"{simulated} and {measured} are not of the same cells: {same}")
         summaries = read_summary(simulated), read_summary(measured)
         found += differences(*summaries)
         gpus.add(summaries[1]["gpu"])

@@ -91,7 +91,7 @@ class Simulation {
                .members = {},
                .rows = {}},
         core_(policy, board_),
-        gpu_(setup.sms_per_unit),
+        gpu_(setup.sms_per_unit, setup.device),
         tenants_(setup.tenants.size()) {
     first_sm_.push_back(0);
     for (const std::uint32_t sms : setup.sms_per_unit) first_sm_.push_back(first_sm_.back() + sms);

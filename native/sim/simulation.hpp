@@ -49,6 +49,7 @@ struct Setup {
   std::vector<Tenant> tenants;
   std::vector<QuotaChange> quota_changes;  // in order of time
   Costs costs;
+  device::Settings device;
   sched::Cut cut;
   std::uint64_t seed = 0;  // of when the tenants in closed loop begin
   double until_us = policy::kForever_us;

@@ -31,6 +31,10 @@ class TenantRow(TypedDict):
     sms: int
     """SMs of its own units."""
     priority: int
+    progress: tuple[int, int, int]
+    """Kind of request, launch in it and launches of it, each from 1; zeros without a profile."""
+    remaining_us: float
+    """Of the present request, alone on all units."""
     memory_bytes: int
     """Limit set at start; 0 is none."""
     joined_s: float
@@ -101,6 +105,25 @@ def share_units(quotas: list[tuple[int, int]], unit_count: int) -> list[int]:
 
 def counter_meanings() -> dict[str, tuple[bool, str]]:
     """For each counter of a tenant: whether it counts a fall-back, and what it means."""
+
+TableRow = tuple[str, tuple[int, int, int], tuple[int, int, int], float, int]
+"""A launch of a kernel table: mangled name, grid, block, what is left of its request in
+µs, class (0 neutral, 1 dominant, 2 insensitive)."""
+
+def write_kernel_table(path: str, traces: list[list[TableRow]]) -> None:
+    """Write the launches of each kind of request for the preloaded library. OSError."""
+
+def launch_signature(mangled: str, grid: tuple[int, int, int], block: tuple[int, int, int]) -> int:
+    """What a launch is recognised by."""
+
+class Tracker:
+    """Where a program is in the requests of a kernel table, from nothing but its launches."""
+
+    def __init__(self, path: str) -> None:
+        """Of a file of write_kernel_table. OSError; RuntimeError if it is damaged."""
+    def launched(self, signature: int) -> tuple[int | None, bool, bool]:
+        """The launch's place in the table (all traces in a row; None: it is not there), whether
+        something else was expected, and whether a request is complete with it."""
 
 def demangle(name: str) -> str:
     """The C++ name as a person writes it; other names as they are."""
@@ -194,6 +217,9 @@ class SimTrace:
         gap_us: Array,
         blocks: Array,
         blocks_per_sm: Array,
+        threads: Array,
+        registers: Array,
+        shared_bytes: Array,
         sensitivity: Array,
         pressure: Array,
         right_units: Array,
@@ -204,8 +230,10 @@ class SimTrace:
         """C-contiguous arrays with a row a launch. ValueError names what does not fit.
 
         duration_us: float64 [launch, unit], alone on 1, 2, … all units. gap_us: float64, from the
-        end of the launch before. blocks, blocks_per_sm, right_units: uint32. sensitivity, pressure:
-        float64 [launch, 3], of compute, memory, L2. kernel_class, bound: uint8, as in `Kernel`.
+        end of the launch before. blocks, blocks_per_sm, right_units: uint32; threads and
+        shared_bytes of a block and registers of a thread, uint32: what a block takes of an SM.
+        sensitivity, pressure: float64 [launch, 3], of compute, memory, L2. kernel_class, bound:
+        uint8, as in `Kernel`.
         """
     def __len__(self) -> int: ...
 
@@ -222,6 +250,19 @@ class SimCosts:
     ) -> None:
         """Between pieces of a graph; of a change of partition; of a hold that ends; between kernels
         of an eager program; and how much longer each gap is while other tenants' kernels run."""
+
+class DeviceSettings:
+    """Of the device model: docs/device-model.md. What is not given is as calibrated."""
+
+    def __init__(
+        self,
+        stagger: float = ...,
+        drain: float = ...,
+        overlap: float = ...,
+        compute: float = ...,
+        memory: float = ...,
+        l2: float = ...,
+    ) -> None: ...
 
 class SimTenant:
     """A program that serves its requests one after another."""
@@ -283,6 +324,7 @@ def simulate(
     seed: int = 0,
     until_us: float = 1e300,
     costs: SimCosts = ...,
+    device: DeviceSettings = ...,
     segment_us: tuple[float, float] = (50.0, 150.0),
     quota_changes: list[tuple[float, list[tuple[int, int]]]] = [],
     timeline: bool = False,

@@ -167,15 +167,25 @@ TEST(blocks_run_beside_others_while_the_resources_of_the_sm_last) {
   };
   needs(wide, {512, 96, 150'000});
   needs(small, {128, 32, 0});
-  const auto end_beside = [&] { return ends_of({{0, wide}, {12, small}})[1]; };
-  CHECK(end_beside() < 50);  // at once, on SMs that it shares
+  // From 90 µs on all blocks of the wide one have started.
+  const auto end_beside = [&] { return ends_of({{0, wide}, {91, small}})[1]; };
+  CHECK(end_beside() < 98);  // at once, on SMs that it shares
+  CHECK(near(ends_of({{0, wide}, {12, small}})[1], end_beside(), 0.02));  // not before that
   needs(small, {128, 32, 20'000});
   small.blocks_per_sm = 8;
-  CHECK(end_beside() < 50);
+  CHECK(end_beside() < 98);
   needs(small, {128, 200, 0});  // more registers than are left, with eight blocks an SM
   small.blocks_per_sm = 1;
   needs(small, {128, 200, 100'000});
-  CHECK(end_beside() > 90);
+  CHECK(end_beside() > 100);
+}
+
+TEST(blocks_on_every_sm_keep_out_those_that_need_a_whole_one) {
+  const auto thin = wave_kernel(132, 4, 100);  // a quarter of each SM
+  CHECK(near(ends_of({{0, thin}, {1, wave_kernel(10, 1, 5)}})[1], 105));
+  CHECK(near(ends_of({{0, thin}, {1, wave_kernel(10, 4, 5)}}, Settings{.overlap = 1})[1], 6));
+  const auto few = wave_kernel(100, 4, 100);  // 32 SMs are empty
+  CHECK(near(ends_of({{0, few}, {1, wave_kernel(10, 1, 5)}})[1], 6));
 }
 
 TEST(a_neighbour_slows_down_by_sensitivity_and_pressure) {
@@ -236,19 +246,19 @@ TEST(room_is_never_given_twice_and_never_lies_idle) {
     const auto launches = random_launches(random);
     ends_of(launches, {}, [&](const Gpu& gpu, const auto& launch_of, const auto& ends) {
       double held = 0;
-      std::vector<std::size_t> running;
+      double covered = 0;
       for (std::uint32_t id = 0; id < launch_of.size(); ++id) {
         const auto k = launch_of[id];
         if (gpu.runs(id) && ends[k] < 0) {
           held += gpu.held_sms(id);
-          running.push_back(k);
+          covered += std::min(132.0, gpu.held_sms(id) * launches[k].kernel.blocks_per_sm);
         }
       }
       CHECK(held <= 132 + 1e-6);
-      // All that run on all units: either the device is full or each has its most.
+      // All that run on all units have some room while there are SMs where nobody is.
       for (std::uint32_t id = 0; id < launch_of.size(); ++id) {
         const auto& [at_us, kernel, units, priority] = launches[launch_of[id]];
-        if (!gpu.runs(id) || units.hi - units.lo != kUnits || held > 132 - 1e-6) continue;
+        if (!gpu.runs(id) || units.hi - units.lo != kUnits || covered > 132 - 1e-6) continue;
         CHECK(gpu.held_sms(id) > 0);
       }
     });
