@@ -134,7 +134,7 @@ def test_a_session_of_others_is_left_alone(cli: Cli) -> None:
         (("--policies", "fico", *LIVE), "policy fico runs in the simulator only, for now; choose"),
         (("--policies", "timeslice", *LIVE), "the emulated GPU always behaves as MPS"),
         (("--policies", "mps-quota", *LIVE), "the emulated GPU always behaves as MPS"),
-        (("--policies", "static[x=1]", *LIVE), "policy static has no setting 'x' on device"),
+        (("--policies", "static[x=1]", *LIVE), "policy static has no setting 'x'; it has"),
         (("--device", "cuda"), "FICO_GPU says emulated; use --device emulated"),
         (("--budget-s", "9", "--profiles", "profiles"), "the simulator has no --budget-s; stop"),
         (("--rounds", "0", *LIVE), "--rounds 0 is out of range"),

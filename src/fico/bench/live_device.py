@@ -25,7 +25,7 @@ from fico.bench.emulated_program import program_of
 from fico.bench.policy import CAPACITY, Policy
 from fico.bench.server_pool import ServerPool, tenant_name
 from fico.bench.server_process import ServerProcess
-from fico.bench.sim_device import SimDevice
+from fico.bench.sim_device import SimDevice, check_settings, policy_settings
 from fico.runtime import profile_file
 from fico.runtime.errors import FicoError, UsageError
 from fico.runtime.gpus import EMULATED, find_gpu, selected_gpu
@@ -168,13 +168,9 @@ class LiveDevice:
                 f"policy {policy.name} runs in the simulator only, for now",
                 f"choose from {', '.join(known)}, or use --device sim",
             )
-        there = (_PERCENT,) if policy.name == "mps-quota" else ()
-        for name, _ in policy.settings:
-            if name not in there:
-                raise UsageError(
-                    f"policy {policy.name} has no setting {name!r} on device {self.name}",
-                    f"choose from {', '.join(there)}" if there else "it has none",
-                )
+        # The others have none with real processes.
+        rows = [row for row in policy_settings()[policy.name] if row["name"] == _PERCENT]
+        check_settings(policy, rows)
 
     def run(self, job: Job) -> Outcome:
         """Run a job to its end. FicoError if a server ends or says nothing."""

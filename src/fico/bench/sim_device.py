@@ -74,17 +74,7 @@ class SimDevice:
             raise UsageError(
                 f"the simulator has no policy {policy.name}", f"choose from {', '.join(known)}"
             )
-        settings = {row["name"]: row for row in known[policy.name]}
-        for name, value in policy.settings:
-            if name not in settings:
-                there = f"choose from {', '.join(settings)}" if settings else "it has none"
-                raise UsageError(f"policy {policy.name} has no setting {name!r}", there)
-            lowest, highest = settings[name]["lowest"], settings[name]["highest"]
-            if not lowest <= value <= highest:
-                raise UsageError(
-                    f"setting {name}={value:g} of policy {policy.name} is out of range",
-                    f"give {lowest:g} to {highest:g}",
-                )
+        check_settings(policy, known[policy.name])
 
     def run(self, job: Job) -> Outcome:
         """Run a job; the same job gives the same outcome, bit for bit."""
@@ -116,6 +106,21 @@ class SimDevice:
             Served(tenant.arrival_us, tenant.end_us, tenant.sm_time_us) for tenant in result.tenants
         )
         return Outcome(served, tuple(left_behind(job, served)))
+
+
+def check_settings(policy: Policy, known: Iterable[_native.SettingRow]) -> None:
+    """UsageError for a setting that is not one of these, or out of its range."""
+    settings = {row["name"]: row for row in known}
+    for name, value in policy.settings:
+        if name not in settings:
+            there = f"choose from {', '.join(settings)}" if settings else "it has none"
+            raise UsageError(f"policy {policy.name} has no setting {name!r}", there)
+        lowest, highest = settings[name]["lowest"], settings[name]["highest"]
+        if not lowest <= value <= highest:
+            raise UsageError(
+                f"setting {name}={value:g} of policy {policy.name} is out of range",
+                f"give {lowest:g} to {highest:g}",
+            )
 
 
 def policy_settings() -> dict[str, list[_native.SettingRow]]:

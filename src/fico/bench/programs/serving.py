@@ -55,16 +55,19 @@ class Orders:
 
 
 def serve_orders(requests: Mapping[str, Request], orders: Orders, say: Say) -> None:
-    """Answer orders until they end. The caller's thread is the one that launches."""
+    """Answer orders until they end. The caller's thread launches, and is bound to the core."""
+    cores = os.sched_getaffinity(0)
     gc.collect()
     gc.freeze()
     say(json.dumps("ready"))
     while (which := orders.next()) is not None:
         request, core = requests[which["model"]], which["core"]
-        if core is not None:
-            os.sched_setaffinity(0, {core})
+        # Threads that libraries start with the first requests inherit the cores: all of them.
+        os.sched_setaffinity(0, cores)
         for _ in range(_WARM_UP):
             request()
+        if core is not None:
+            os.sched_setaffinity(0, {core})
         say(json.dumps("warm"))
         order = orders.next()
         if order is None:
