@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import common
-
 from fico import _native, sim
 from fico.runtime import profile_file
 from fico.sim.run import H200_SMS_PER_UNIT

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import calibrate_model
-
 from fico.bench.fidelity import Difference, differences, order_agrees
 from fico.bench.store import read_summary
 
