@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fico import _native
+from fico.records.profile import Profile
 from fico.runtime.control import chosen_session
 from fico.runtime.session import known_sessions
 
@@ -225,6 +226,25 @@ def header(seeds: Sequence[int]) -> dict[str, Any]:
         "commit": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seeds": list(seeds),
+    }
+
+
+def header_from(measured: Mapping[str, Any], seeds: Sequence[int]) -> dict[str, Any]:
+    """What a result file begins with that was made of results measured elsewhere."""
+    return {
+        **{name: measured[name] for name in ("gpu", "driver", "cuda")},
+        "commit": _commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seeds": list(seeds),
+    }
+
+
+def gpu_of(profile: Profile) -> dict[str, Any]:
+    """What a profile says of where it was measured, as result files have it."""
+    return {
+        "gpu": profile.gpu.name,
+        "driver": profile.gpu.driver_version,
+        "cuda": profile.cuda,
     }
 
 

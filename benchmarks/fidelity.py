@@ -1,13 +1,16 @@
-"""How near the simulator is to the GPU: results of a suite in both, cell by cell, in one file.
+r"""How near the simulator is to the GPU: results of a suite in both, cell by cell, in one file.
 
-    fico bench run poster --capacity-of benchmarks/results/h200/poster --out build/sim
+    fico bench run poster --rounds 3 --policies mps,mps-quota,static,timeslice \
+        --capacity-of benchmarks/results/h200/poster --out build/sim
     python benchmarks/fidelity.py build/sim benchmarks/results/h200/poster [SIM GPU...]
     python benchmarks/fidelity.py --profiles DIR
 
 With `--profiles` also the cells of `latencies.json` that have several tenants in closed loop,
-simulated on the profiles of a folder; each tenant of a cell is a row there. Half of the cells are
-held out: whoever calibrates the simulator leaves them alone. Which half depends on the names of the
-cells alone. Rows go to benchmarks/results/h200/fidelity.json.
+simulated on the profiles of a folder; each tenant of a cell is a row there.
+
+Windows and arrivals have to be the same in both: the same seed, requests, rounds and capacities.
+Half of the cells are held out: whoever calibrates the simulator leaves them alone. Which half
+depends on the names of the cells alone. Rows go to benchmarks/results/h200/fidelity.json.
 """
 
 from __future__ import annotations
@@ -16,12 +19,13 @@ import argparse
 import hashlib
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import calibrate_model
 from fico.bench.fidelity import Difference, differences, order_agrees
-from fico.bench.store import read_summary
+from fico.bench.store import read_header, read_summary
 
 OUTPUT = Path(__file__).parent / "results" / "h200" / "fidelity.json"
 
@@ -102,6 +106,9 @@ def main() -> None:
     found: list[Difference] = []
     gpus: set[str] = set()
     for simulated, measured in zip(options.folders[::2], options.folders[1::2], strict=True):
+        same = [replace(read_header(f), device="", gpu="") for f in (simulated, measured)]
+        if same[0] != same[1]:
+            parser.error(f"{simulated} and {measured} are not of the same cells: {same}")
         summaries = read_summary(simulated), read_summary(measured)
         found += differences(*summaries)
         gpus.add(summaries[1]["gpu"])

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs benchmarks on a machine with a GPU and brings their results together:
 #
-#   benchmarks/h200.sh transparency|partitions|overhead|mps_cost|example|gpu-tests|emulated...      or  STEP='transparency --only jax'
+#   benchmarks/h200.sh transparency|partitions|overhead|mps_cost|example|gpu-tests|emulated|bench...      or  STEP='transparency --only jax'
 #
 # Installs the package into a folder of its own, with the wheels of .whl if there are some. Results
 # and logs go to $OUT (default: build/benchmarks/out), the tables to standard output at the end.
@@ -44,6 +44,12 @@ step() {
       return "$ended"
       ;;
     gpu-tests) "${limit[@]}" python3 -m pytest -q -m gpu -p no:cacheprovider tests/gpu "${@:2}" ;;
+    bench)  # a suite with real processes: bench SUITE [OPTION...]; goes on where its results end
+      local suite=${2:-poster}
+      [ -d "benchmarks/results/h200/$suite" ] && cp -rn "benchmarks/results/h200/$suite" "$out/"
+      "${limit[@]}" python3 -m fico.cli bench run "$suite" --device cuda --out "$out/$suite" \
+        --budget-s $((${FICO_STEP_S:-560} - 60)) "${@:3}"
+      ;;
     emulated)  # the cost of a launch on the emulated driver, where there are cores enough
       cmake -S . -B build/tests -G Ninja -DFICO_TEST_PROGRAMS=ON -DCMAKE_BUILD_TYPE=Release >/dev/null
       cmake --build build/tests >build/tests.log 2>&1 || { tail -20 build/tests.log; return 1; }
@@ -62,7 +68,7 @@ for step in "$@"; do
   # A step may have options of its own.
   read -ra words <<<"$step"
   name=${words[0]}
-  case $name in transparency | partitions | overhead | mps_cost | example | gpu-tests | emulated) ;; *) echo "no step $name"; exit 2 ;; esac
+  case $name in transparency | partitions | overhead | mps_cost | example | gpu-tests | emulated | bench) ;; *) echo "no step $name"; exit 2 ;; esac
   echo "== $step"
   step "$name" "${words[@]:1}" 2>&1 | tee "$out/$name.log"
   status=${PIPESTATUS[0]}

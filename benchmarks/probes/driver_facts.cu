@@ -34,6 +34,14 @@ extern "C" __global__ void spin(long long cycles) {
   while (clock64() - start < cycles) {
   }
 }
+// Says at its end, in memory that the host sees, which launch it was.
+extern "C" __global__ void spin_and_tell(long long cycles, volatile unsigned* ended) {
+  long long start = clock64();
+  while (clock64() - start < cycles) {
+  }
+  *ended = *ended + 1;
+  __threadfence_system();
+}
 extern "C" __global__ void __cluster_dims__(1, 1, 1) clustered(unsigned* seen) {
   atomicAdd(&seen[blockIdx.x & 127], 1);
 }
@@ -57,6 +65,86 @@ static double mib(size_t a, size_t b) { return (double(a) - double(b)) / 1048576
 static double median(std::vector<double> v) {
   std::sort(v.begin(), v.end());
   return v[v.size() / 2];
+}
+
+// Whether each way to wait for a launch of a graph, or to ask about it, covers the launch: its one
+// kernel takes some 30 ms and then counts itself in `ended`. With `green_ctx` the node is moved
+// there, as libfico.so does it. Each way has an instance of its own: its first launch, its second,
+// and two launches at once.
+static void graph_waits(const char* where, CUstream stream, CUcontext green_ctx) {
+  unsigned* ended = nullptr;
+  TRY(cuMemHostAlloc((void**)&ended, sizeof *ended, CU_MEMHOSTALLOC_DEVICEMAP));
+  auto* count = (volatile unsigned*)ended;
+  long long cycles = 50'000'000;
+  void* arguments[] = {&cycles, &ended};
+  cudaFunction_t function;
+  cudaGetFuncBySymbol(&function, (const void*)spin_and_tell);
+  cudaKernel_t kernel;
+  cudaGetKernel(&kernel, (const void*)spin_and_tell);
+  CUevent event;
+  TRY(cuEventCreate(&event, CU_EVENT_DISABLE_TIMING));
+  CUstream home;
+  TRY(cuStreamCreate(&home, CU_STREAM_NON_BLOCKING));
+  struct Way {
+    const char* name;
+    bool records;  // an event behind the launch
+  };
+  const Way ways[] = {{"cuCtxSynchronize", false},    {"cuCtxSynchronize, event recorded", true},
+                      {"cuMemFree", false},           {"cuMemFree, event recorded", true},
+                      {"cuStreamSynchronize", false}, {"cuEventSynchronize", true},
+                      {"cuStreamQuery", false},       {"cuEventQuery", true}};
+  for (int w = 0; w < 8; ++w) {
+    CUgraph graph;
+    TRY(cuStreamBeginCapture(home, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+    TRY(cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, home, arguments, nullptr));
+    TRY(cuStreamEndCapture(home, &graph));
+    if (green_ctx != nullptr) {
+      CUgraphNode node;
+      size_t one = 1;
+      TRY(cuGraphGetNodes(graph, &node, &one));
+      CUDA_KERNEL_NODE_PARAMS params;
+      TRY(cuGraphKernelNodeGetParams(node, &params));
+      params.func = nullptr;
+      params.kern = kernel;
+      params.ctx = green_ctx;
+      TRY(cuGraphKernelNodeSetParams(node, &params));
+    }
+    CUgraphExec exec;
+    TRY(cuGraphInstantiate(&exec, graph, 0));
+    printf("  %s, %s:", where, ways[w].name);
+    for (int round = 0; round < 3; ++round) {
+      const unsigned launches = round == 2 ? 2 : 1;
+      CUdeviceptr memory;
+      TRY(cuMemAlloc(&memory, 1 << 20));
+      *count = 0;
+      for (unsigned i = 0; i < launches; ++i) TRY(cuGraphLaunch(exec, stream));
+      if (ways[w].records) TRY(cuEventRecord(event, stream));
+      const auto start = Clock::now();
+      CUresult result = CUDA_SUCCESS;
+      if (w < 2) result = cuCtxSynchronize();
+      if (w == 2 || w == 3) result = cuMemFree(memory);
+      if (w == 4) result = cuStreamSynchronize(stream);
+      if (w == 5) result = cuEventSynchronize(event);
+      if (w == 6) result = cuStreamQuery(stream);
+      if (w == 7) result = cuEventQuery(event);
+      const unsigned seen_ended = *count;
+      printf(" %s: %d, %u of %u ended, %.1f ms;",
+             round == 0   ? "first launch"
+             : round == 1 ? "second"
+                          : "two more",
+             result, seen_ended, launches, us_since(start) / 1e3);
+      // By the kernel itself, since the rest is what is asked about.
+      while (*count < launches && us_since(start) < 5e6) std::this_thread::yield();
+      cuCtxSynchronize();
+      if (w != 2 && w != 3) cuMemFree(memory);
+    }
+    printf("\n");
+    cuGraphExecDestroy(exec);
+    cuGraphDestroy(graph);
+  }
+  cuEventDestroy(event);
+  cuStreamDestroy(home);
+  cuMemFreeHost(ended);
 }
 
 int main() {
@@ -404,6 +492,10 @@ int main() {
     TRY(cuLaunchKernel(fmark, 1, 1, 1, 32, 1, 1, 0, plain, amark, nullptr));
     printf("  the capture ends with %d\n", cuStreamEndCapture(plain, &graph));
   }
+  printf(
+      "waiting for graphs (result, launches that had ended when the call returned, its time):\n");
+  graph_waits("on a plain stream", plain, nullptr);
+  graph_waits("moved to a green context", green, green_ctx);
   // What calls cost.
   {
     cuCtxSynchronize();

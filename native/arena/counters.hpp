@@ -15,6 +15,9 @@ namespace fico::arena {
   X(hops, false, "moves of a stream to another partition")                                         \
   X(partitions_created, false, "green contexts created")                                           \
   X(graphs_rebuilt, false, "graphs captured again for a partition")                                \
+  X(requests, false, "requests of the profile launched to their end")                              \
+  X(unprofiled_launches, false, "launches that the profile does not know")                         \
+  X(resyncs, false, "launches that the profile expected elsewhere")                                \
   X(uncovered_entries, true, "driver entries asked for that the library does not know")            \
   X(uncovered_paths, true, "libraries that reach the driver past the preload")                     \
   X(open_contexts, true, "launches in contexts other than the primary one: not confined")          \

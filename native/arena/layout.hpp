@@ -14,7 +14,7 @@
 namespace fico::arena {
 
 constexpr std::uint64_t kMagic = 0x0141'4e45'5241'4346;  // "FCARENA" and a byte of 1
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 constexpr std::uint32_t kMaxUnits = 64;
 constexpr std::uint32_t kMaxTenants = 48;  // MPS serves 48 clients on a device (CUDA 13.0)
 constexpr std::uint32_t kMaxProcesses = 16;
@@ -57,6 +57,15 @@ struct Quota {
 };
 static_assert(sizeof(Quota) == 8 && std::atomic<Quota>::is_always_lock_free);
 
+// Where a tenant is in the requests of its profile: launch `position` of the `launches` of a kind
+// of request, both counted from 1. All 0: it has no profile, or has launched nothing of it.
+struct Progress {
+  std::uint64_t kind : 8;
+  std::uint64_t position : 28;
+  std::uint64_t launches : 28;
+};
+static_assert(sizeof(Progress) == 8 && std::atomic<Progress>::is_always_lock_free);
+
 enum class Phase : std::uint32_t { kFree = 0, kLive = 1 };
 
 struct Tenant {
@@ -68,6 +77,8 @@ struct Tenant {
   std::atomic<Quota> quota;
   std::atomic<std::int32_t> priority;
   std::atomic<std::uint32_t> note_count;
+  std::atomic<Progress> progress;
+  std::atomic<float> remaining_us;  // of the present request, alone on all units
   std::uint64_t memory_bytes;
   std::uint64_t joined_ns;
   char name[64];

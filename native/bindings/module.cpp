@@ -28,6 +28,9 @@ namespace nb = nanobind;
 using namespace nb::literals;  // NOLINT(google-build-using-namespace): the "name"_a of nanobind
 using fico::arena::Arena;
 
+// In kernel_table.cpp.
+void add_kernel_table(nb::module_& m);
+
 namespace {
 
 std::string demangle(const std::string& name) {
@@ -81,6 +84,11 @@ nb::dict tenant_row(const Arena& arena, std::uint32_t slot) {
   row["held"] = held;
   row["sms"] = sms;
   row["priority"] = tenant.priority.load();
+  const fico::arena::Progress progress = tenant.progress.load();
+  row["progress"] = nb::make_tuple(static_cast<std::uint32_t>(progress.kind),
+                                   static_cast<std::uint32_t>(progress.position),
+                                   static_cast<std::uint32_t>(progress.launches));
+  row["remaining_us"] = tenant.remaining_us.load();
   row["memory_bytes"] = tenant.memory_bytes;
   row["joined_s"] = seconds(tenant.joined_ns);
   row["counters"] = counters;
@@ -208,6 +216,7 @@ NB_MODULE(_native, m) {
     return meanings;
   });
   m.def("demangle", &demangle, "name"_a);
+  add_kernel_table(m);
   m.def("library_path", [] { return own_folder() + "/libfico.so"; });
   m.def("collector_path", [] { return own_folder() + "/libfico_collector.so"; });
   m.def("neighbour_path", [] { return own_folder() + "/fico-neighbour"; });

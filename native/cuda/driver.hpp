@@ -35,6 +35,7 @@ namespace fico::cuda {
   X(event_create, PFN_cuEventCreate_v2000, "cuEventCreate")                                        \
   X(event_record, PFN_cuEventRecord_v2000, "cuEventRecord")                                        \
   X(event_wait, PFN_cuEventSynchronize_v2000, "cuEventSynchronize")                                \
+  X(event_query, PFN_cuEventQuery_v2000, "cuEventQuery")                                           \
   X(event_destroy, PFN_cuEventDestroy_v4000, "cuEventDestroy_v2")                                  \
   X(function_name, PFN_cuFuncGetName_v12030, "cuFuncGetName")                                      \
   X(kernel_name, PFN_cuKernelGetName_v12030, "cuKernelGetName")                                    \

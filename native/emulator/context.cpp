@@ -59,7 +59,9 @@ Context& green_context_of(Runtime& rt, CUgreenCtx handle) {
   return *found;
 }
 
-std::vector<OpRef> all_work(Runtime& rt, Context& context) {
+namespace {
+
+std::vector<OpRef> work_of(Runtime& rt, Context& context, OpRef Stream::* newest) {
   std::vector<OpRef> work;
   const auto add = [&](const OpRef& op) {
     if (op && !op->is_done()) work.push_back(op);
@@ -67,11 +69,21 @@ std::vector<OpRef> all_work(Runtime& rt, Context& context) {
   rt.contexts.for_each([&](Context& each) {
     const bool included = &each == &context || (each.root == &context && context.root == &context);
     if (!included || !each.legacy) return;
-    add(each.legacy->last);
-    for (auto* stream : each.streams) add(stream->last);
+    add((*each.legacy).*newest);
+    for (auto* stream : each.streams) add(stream->*newest);
     for (const auto& op : each.orphans) add(op);
   });
   return work;
+}
+
+}  // namespace
+
+std::vector<OpRef> all_work(Runtime& rt, Context& context) {
+  return work_of(rt, context, &Stream::last);
+}
+
+std::vector<OpRef> awaited_work(Runtime& rt, Context& context) {
+  return work_of(rt, context, &Stream::awaited);
 }
 
 Context& retain_primary(Runtime& rt) {

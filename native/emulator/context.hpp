@@ -51,6 +51,8 @@ Context& current_context(Runtime& rt);
 Context& green_context_of(Runtime& rt, CUgreenCtx handle);
 /// Operations to wait for until all streams of the context, and of its green contexts, are empty.
 std::vector<OpRef> all_work(Runtime& rt, Context& context);
+/// What the waits of a program wait for instead: all but what a stream hides (Stream::awaited).
+std::vector<OpRef> awaited_work(Runtime& rt, Context& context);
 
 /// The primary context, which this retains.
 Context& retain_primary(Runtime& rt);

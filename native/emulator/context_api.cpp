@@ -163,7 +163,7 @@ CUresult cuCtxSynchronize_v2(CUcontext handle) {
   return api([&](Call& call) {
     auto& context = context_of(call.rt, handle);
     check_context_wide(call.rt, context);
-    call.wait(all_work(call.rt, context));
+    call.wait(awaited_work(call.rt, context));
     return CUDA_SUCCESS;
   });
 }

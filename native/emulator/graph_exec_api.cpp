@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "emulator/capture.hpp"
+#include "emulator/context.hpp"
 #include "emulator/event.hpp"
 #include "emulator/node_tasks.hpp"
 #include "emulator/stream.hpp"
@@ -53,6 +54,16 @@ Work work_of(const GraphExec& exec, const ExecNode& node, const Stream& stream) 
   return work;
 }
 
+// The real driver's waits for a context do not cover the last launch of such a graph.
+bool runs_in_green_contexts(Runtime& rt, const GraphExec& exec, const Stream& stream) {
+  if (stream.context->kind != Context::Kind::kGreen) return false;
+  return std::ranges::any_of(exec.nodes, [&](const ExecNode& node) {
+    const auto* kernel = std::get_if<Kernel>(&node.task.work);
+    const auto* context = kernel && node.enabled ? rt.contexts.find(kernel->context) : nullptr;
+    return context && context->kind == Context::Kind::kGreen;
+  });
+}
+
 // Between a first and a last operation in the stream, the nodes have only the order of the graph.
 void launch(Call& call, GraphExec& exec, Stream& stream) {
   const auto start = submit_to(call, stream, Marker{}, {exec.last});
@@ -81,6 +92,8 @@ void launch(Call& call, GraphExec& exec, Stream& stream) {
     if (is_leaf[i]) end->depend_on(ops[i]);
   }
   exec.last = stream.last = end;
+  stream.hides_launch = runs_in_green_contexts(call.rt, exec, stream);
+  stream.awaited = stream.hides_launch ? start : end;
   call.rt.executor.submit(end);
 }
 

@@ -29,7 +29,7 @@ CUresult release(std::uint64_t address, CUresult unknown, Allowed allowed) {
     const auto found = memory().find(address);
     require(found && found->base == address && allowed(found->kind), unknown);
     if (auto* owner = call.rt.contexts.find(found->context)) {
-      call.wait(all_work(call.rt, *owner->root));
+      call.wait(awaited_work(call.rt, *owner->root));
     }
     require(memory().release(address, allowed), unknown);
     return CUDA_SUCCESS;

@@ -55,11 +55,13 @@ Stream& stream_of(Runtime& rt, CUstream handle) {
 }
 
 OpRef submit_to(Call& call, Stream& stream, Work work, const std::vector<OpRef>& also_after) {
+  stream.hides_launch = stream.hides_launch && std::holds_alternative<Marker>(work);
   OpRef op(new Op(std::move(work)));
   depend_on_earlier_work(*op.get(), stream);
   for (const auto& other : also_after) op->depend_on(other);
   trace(call, *op.get(), stream);
   stream.last = op;
+  if (!stream.hides_launch) stream.awaited = op;
   call.rt.executor.submit(op);
   if (++stream.since_mark >= kMarkDistance) {
     stream.since_mark = 0;

@@ -24,6 +24,10 @@ struct Stream {
   std::uint64_t id = 0;
   bool is_legacy = false;
   OpRef last;  // the newest operation; each waits for the one before
+  /// What a wait for the context waits for: `last`, but for a launch of a graph with kernels of
+  /// green contexts on a stream of one, while nothing but event records follows.
+  OpRef awaited;
+  bool hides_launch = false;
   /// Bound on what a stream has in flight: the operation some time ago, to wait for.
   OpRef mark, previous_mark;
   unsigned since_mark = 0;

@@ -187,7 +187,7 @@ bool move_kernels(CUgraph graph, const Place& to) {
     if (type != CU_GRAPH_NODE_TYPE_KERNEL) return true;
     CUDA_KERNEL_NODE_PARAMS parameters{};
     if (d().graph_kernel_get(node, &parameters) != CUDA_SUCCESS) return false;
-    if (parameters.func != nullptr && needs_whole_gpu(parameters.func)) return true;
+    if (parameters.func != nullptr && kernel_of(parameters.func).needs_whole_gpu) return true;
     if (parameters.kern == nullptr) return replace_node(owner, node, parameters, to.stream);
     parameters.func = nullptr;
     parameters.ctx = to.partition->context;

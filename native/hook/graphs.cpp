@@ -1,9 +1,11 @@
 #include "hook/graphs.hpp"
 
 #include <mutex>
+#include <optional>
 
 #include "cuda/driver.hpp"
 #include "hook/graph_nodes.hpp"
+#include "hook/live.hpp"
 #include "hook/streams.hpp"
 #include "hook/tenant.hpp"
 
@@ -35,6 +37,7 @@ void Graphs::adopt(Exec& entry, CUgraph graph) {
   if (entry.graph != nullptr) d().graph_destroy(entry.graph);
   entry.graph = nullptr;
   entry.replaced.clear();
+  entry.sequence.reset();
   if ((entry.flags & CUDA_GRAPH_INSTANTIATE_FLAG_DEVICE_LAUNCH) != 0 ||
       d().graph_clone == nullptr || d().graph_kernel_set == nullptr) {
     return;
@@ -129,6 +132,10 @@ CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Laun
     return real(exec, issue.stream());
   }
   tenant.count(Counter::graph_launches);
+  if (Live* live = Live::self(); live != nullptr && entry != nullptr) {
+    if (!entry->sequence) entry->sequence = live->sequence_of(entry->graph);
+    live->launched(*entry->sequence);
+  }
   issue.count_if_open();
   CUgraphExec chosen = exec;
   if (issue.is_on_partition()) {
@@ -145,20 +152,42 @@ CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Laun
     d().stream_wait(issue.stream(), entry->last, 0);
   const CUresult result = real(chosen, issue.stream());
   if (result == CUDA_SUCCESS) {
-    if (entry->last == nullptr) d().event_create(&entry->last, CU_EVENT_DISABLE_TIMING);
-    d().event_record(entry->last, issue.stream());
+    const bool ends = record_end(*entry, issue);
     entry->last_exec = chosen;
     ++entry->launches;
-    if (chosen != exec) {
-      const std::lock_guard lock(running_mutex_);
-      if (!entry->is_listed) running_.push_back(entry);
-      entry->is_listed = true;
-    }
+    if (chosen != exec && ends) list(entry);
   }
   return result;
 }
 
+bool Graphs::record_end(Exec& entry, const Issue& issue) {
+  if (entry.last == nullptr) {
+    // Of the stream's context, whichever is current: others' events can't be recorded there.
+    std::optional<cuda::Current> current;
+    if (issue.context() != nullptr) current.emplace(issue.context());
+    d().event_create(&entry.last, CU_EVENT_DISABLE_TIMING);
+  }
+  if (entry.last != nullptr && d().event_record(entry.last, issue.stream()) == CUDA_SUCCESS) {
+    return true;
+  }
+  Tenant::self().count(Counter::driver_errors, "the end of a graph could not be recorded");
+  return false;
+}
+
+void Graphs::list(const std::shared_ptr<Exec>& entry) {
+  const std::lock_guard lock(running_mutex_);
+  if (entry->is_listed) return;
+  // Else those that the program has destroyed would stay for as long as it waits for no context.
+  const cuda::RelaxedCapture relaxed;
+  std::erase_if(running_, [](const std::shared_ptr<Exec>& other) {
+    return other.use_count() == 1 && d().event_query(other->last) == CUDA_SUCCESS;
+  });
+  running_.push_back(entry);
+  entry->is_listed = true;
+}
+
 void Graphs::await_running() {
+  if (!Tenant::self().is_active()) return;
   std::vector<std::shared_ptr<Exec>> running;
   {
     const std::lock_guard lock(running_mutex_);
@@ -174,6 +203,7 @@ void Graphs::await_running() {
       last = entry->last;
       launches = entry->launches;
     }
+    if (last == nullptr) continue;  // forgotten meanwhile, with its context
     d().event_wait(last);
     const std::lock_guard entry_lock(entry->mutex);
     if (entry->launches != launches) continue;  // launched again meanwhile: for the next wait
@@ -199,6 +229,33 @@ void Graphs::destroying(CUgraphExec exec) {
   const cuda::RelaxedCapture relaxed;
   drop_variants(*entry);
   if (entry->graph != nullptr) d().graph_destroy(entry->graph);
+  entry->graph = nullptr;
+}
+
+void Graphs::forget() {
+  std::vector<std::shared_ptr<Exec>> entries;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto& [exec, entry] : execs_) entries.push_back(std::move(entry));
+    execs_.clear();
+  }
+  {
+    const std::lock_guard lock(running_mutex_);
+    for (auto& entry : running_) {
+      entry->is_listed = false;
+      entries.push_back(std::move(entry));
+    }
+    running_.clear();
+  }
+  const cuda::RelaxedCapture relaxed;
+  for (const std::shared_ptr<Exec>& entry : entries) {
+    const std::lock_guard lock(entry->mutex);
+    drop_variants(*entry);
+    if (entry->graph != nullptr) d().graph_destroy(entry->graph);
+    if (entry->last != nullptr) d().event_destroy(entry->last);
+    entry->graph = nullptr;
+    entry->last = nullptr;
+  }
 }
 
 void Graphs::updated(CUgraphExec exec, CUgraph graph) {

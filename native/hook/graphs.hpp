@@ -8,11 +8,13 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <unordered_map>
 #include <vector>
 
 #include "cuda/driver.hpp"
+#include "hook/live.hpp"
 #include "hook/streams.hpp"
 
 namespace fico::hook {
@@ -34,10 +36,12 @@ class Graphs {
   void node_changed(CUgraphExec exec, CUgraphNode node, Apply apply);
   // Waits for all graphs that were launched on partitions before the call. The driver's own wait
   // for a context returns before the last of them have ended (docs/driver-facts.md). Holds no lock
-  // while it waits.
+  // while it waits; in a forked child it does nothing.
   void await_running();
   // Changed in a way that can't be followed.
   void changed(CUgraphExec exec);
+  // The context that can be confined, to which all graphs here belong, is about to end.
+  void forget();
 
  private:
   // More than a handful only happens under `shuffle`: each is a copy of the graph on the device.
@@ -59,6 +63,7 @@ class Graphs {
     const char* why_open =
         "a graph with nodes that can't be copied (memory, conditional, device launch)";
     unsigned long long flags = 0;
+    std::optional<Live::Sequence> sequence;  // of its kernels; found at its first launch
     std::vector<Variant> variants;
     // The program's node: ours now, where the driver can't tell.
     std::unordered_map<CUgraphNode, CUgraphNode> replaced;
@@ -78,12 +83,16 @@ class Graphs {
   // Why a launch can't be confined.
   static const char* why_open(const Exec* entry);
   static void give_up(Exec& entry, const char* reason);
+  // Notes where the launch ends. False if the driver refused.
+  static bool record_end(Exec& entry, const Issue& issue);
+  // Enters it among those that run.
+  void list(const std::shared_ptr<Exec>& entry);
   static void drop_variants(Exec& entry);
   // The graph's instance for the place's partition, built if it is new; nullptr if it can't be.
   static CUgraphExec variant_for(Exec& entry, const Place& place);
 
-  // Those whose last launch on a partition nobody has waited for; a graph stays until then, also if
-  // the program has destroyed it. The mutex is taken after a graph's.
+  // Those whose last launch on a partition nobody has waited for; a graph that the program has
+  // destroyed stays while it runs. The mutex is taken after a graph's.
   std::mutex running_mutex_;
   std::vector<std::shared_ptr<Exec>> running_;
 
@@ -99,6 +108,7 @@ void Graphs::node_changed(CUgraphExec exec, CUgraphNode node, Apply apply) {
   if (entry->graph == nullptr) return;
   const cuda::RelaxedCapture relaxed;
   drop_variants(*entry);
+  entry->sequence.reset();
   const CUgraphNode ours = own_node(*entry, node);
   CUgraphNode after = ours;
   if (ours == nullptr) {

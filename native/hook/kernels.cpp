@@ -1,5 +1,6 @@
 #include "hook/kernels.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
@@ -8,13 +9,22 @@
 #include <vector>
 
 #include "cuda/driver.hpp"
+#include "profile/table.hpp"
 
 namespace fico::hook {
 namespace {
 
-// A kernel's address with its answer in the lowest bit; entries are only ever added.
+// A kernel's address, and once that is known its name's hash with the flags below; entries are only
+// ever added.
+struct Entry {
+  std::atomic<std::uintptr_t> key;
+  std::atomic<std::uint64_t> facts;
+};
 constexpr std::size_t kTableSize = 16384;
-constinit std::atomic<std::uintptr_t> known[kTableSize] = {};
+constinit Entry known[kTableSize] = {};
+constexpr std::uint64_t kWhole = 1;
+constexpr std::uint64_t kReady = 2;
+static_assert((kWhole | kReady) == profile::kNameFlags);
 
 const std::vector<std::string>& name_parts() {
   static const auto* parts = [] {
@@ -31,7 +41,7 @@ const std::vector<std::string>& name_parts() {
   return *parts;
 }
 
-bool judge(CUfunction function) {
+std::uint64_t judge(CUfunction function) {
   const cuda::Driver& d = cuda::driver();
   const char* name = nullptr;
   // A launch takes a CUkernel in the place of a CUfunction, which has its own way to its name.
@@ -39,29 +49,36 @@ bool judge(CUfunction function) {
       (d.function_name != nullptr && d.function_name(&name, function) == CUDA_SUCCESS) ||
       (d.kernel_name != nullptr &&
        d.kernel_name(&name, reinterpret_cast<CUkernel>(function)) == CUDA_SUCCESS);
-  if (!named || name == nullptr) return false;
+  if (!named || name == nullptr) return kReady;
   const std::string_view text = name;
-  for (const std::string& part : name_parts()) {
-    if (text.find(part) != std::string_view::npos) return true;
-  }
-  return false;
+  const bool whole = std::ranges::any_of(name_parts(), [&](const std::string& part) {
+    return text.find(part) != std::string_view::npos;
+  });
+  return profile::name_hash(text) | kReady | (whole ? kWhole : 0);
+}
+
+KernelFacts facts_from(std::uint64_t word) {
+  return {word & ~profile::kNameFlags, (word & kWhole) != 0};
 }
 
 }  // namespace
 
-bool needs_whole_gpu(CUfunction function) {
+KernelFacts kernel_of(CUfunction function) {
   const auto key = reinterpret_cast<std::uintptr_t>(function);
   std::size_t slot = (key >> 4U) * 0x9e37'79b9'7f4a'7c15U >> 40U;
   for (std::size_t probes = 0; probes < kTableSize; ++probes, ++slot) {
-    std::atomic<std::uintptr_t>& entry = known[slot % kTableSize];
-    std::uintptr_t present = entry.load(std::memory_order_relaxed);
-    if ((present & ~std::uintptr_t{1}) == key) return (present & 1U) != 0;
-    if (present != 0) continue;
-    const bool whole = judge(function);
-    entry.compare_exchange_strong(present, key | (whole ? 1U : 0U));
-    return whole;
+    Entry& entry = known[slot % kTableSize];
+    std::uintptr_t present = entry.key.load(std::memory_order_relaxed);
+    if (present != 0 && present != key) continue;
+    const std::uint64_t facts = entry.facts.load(std::memory_order_acquire);
+    if (present == key && facts != 0) return facts_from(facts);
+    const std::uint64_t judged = judge(function);
+    if (present == key || entry.key.compare_exchange_strong(present, key) || present == key) {
+      entry.facts.store(judged, std::memory_order_release);
+    }
+    return facts_from(judged);
   }
-  return false;
+  return facts_from(judge(function));
 }
 
 }  // namespace fico::hook

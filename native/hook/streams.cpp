@@ -9,6 +9,7 @@
 
 #include "base/log.hpp"
 #include "cuda/driver.hpp"
+#include "hook/graphs.hpp"
 #include "hook/tenant.hpp"
 
 namespace fico::hook {
@@ -290,6 +291,7 @@ void Streams::forget_context(CUcontext handle, bool destroy) {
     if (context != nullptr) context->handle = nullptr;
     return;
   }
+  Graphs::self().forget();
   std::vector<Stream*> streams;
   {
     const std::lock_guard lock(registry_mutex_);

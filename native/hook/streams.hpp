@@ -95,6 +95,8 @@ class Issue {
   void count_if_open() const;
   // Where the stream is; `partition` is nullptr at home.
   Place place() const { return virtual_ == nullptr ? Place{} : virtual_->at; }
+  // The context of the stream, or nullptr for a stream that is not known.
+  CUcontext context() const { return virtual_ == nullptr ? nullptr : virtual_->context.handle; }
   // Moves the stream home, for a launch that its partition can't take. False if that failed.
   bool go_home();
   // Gives the lock back early, for calls that wait. finish_home() must follow one made at home.

@@ -49,6 +49,12 @@ class Tenant {
   // Counts, and keeps the text for `fico status` if it is new and among the first of its tenant.
   void count(Counter counter, const char* note);
 
+  // Where the program is in its profiled requests.
+  void publish(arena::Progress progress, float remaining_us) {
+    slot_->progress.store(progress, std::memory_order_relaxed);
+    slot_->remaining_us.store(remaining_us, std::memory_order_relaxed);
+  }
+
  private:
   Tenant();
   void keep();

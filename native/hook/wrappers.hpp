@@ -14,6 +14,7 @@
 #include "hook/graph_nodes.hpp"
 #include "hook/graphs.hpp"
 #include "hook/kernels.hpp"
+#include "hook/live.hpp"
 #include "hook/streams.hpp"
 #include "hook/table.hpp"
 #include "hook/tenant.hpp"
@@ -32,6 +33,23 @@ First first_of(First first, Rest...) {
   return first;
 }
 
+struct Shape {
+  profile::Dim grid;
+  profile::Dim block;
+};
+
+// Of cuLaunchKernel and cuLaunchCooperativeKernel, which have the same arguments first.
+template <class... Rest>
+Shape shape_of(CUfunction, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
+               unsigned block_y, unsigned block_z, Rest...) {
+  return {{grid_x, grid_y, grid_z}, {block_x, block_y, block_z}};
+}
+
+// Of cuLaunchGridAsync, whose block was set before: a profile does not know such launches.
+inline Shape shape_of(CUfunction, int grid_x, int grid_y, CUstream) {
+  return {{static_cast<std::uint32_t>(grid_x), static_cast<std::uint32_t>(grid_y), 1}, {}};
+}
+
 // What a partition may refuse and the whole GPU take: then the launch is made there.
 inline bool is_too_large(CUresult result) {
   return result == CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE ||
@@ -41,10 +59,12 @@ inline bool is_too_large(CUresult result) {
 // Issues a kernel: chooses its place, launches with `launch(stream)`, and launches on all units if
 // the partition is too small for it.
 template <class LaunchOn>
-CUresult issue_kernel(CUfunction function, CUstream stream, bool per_thread, LaunchOn launch) {
+CUresult issue_kernel(CUfunction function, Shape shape, CUstream stream, bool per_thread,
+                      LaunchOn launch) {
   Tenant& tenant = Tenant::self();
   // Open, every launch has all units anyway.
-  const bool whole = tenant.grant().mode != arena::Mode::kOpen && needs_whole_gpu(function);
+  const bool whole =
+      tenant.grant().mode != arena::Mode::kOpen && kernel_of(function).needs_whole_gpu;
   Issue issue(stream, per_thread, whole ? Work::kHome : Work::kLaunch);
   if (issue.is_captured()) {
     tenant.count(Counter::captured_launches);
@@ -58,6 +78,9 @@ CUresult issue_kernel(CUfunction function, CUstream stream, bool per_thread, Lau
     tenant.count(Counter::open_large);
     result = launch(issue.stream());
   }
+  if (Live* live = Live::self(); live != nullptr && !issue.is_captured()) {
+    live->launched(function, shape.grid, shape.block);
+  }
   return result;
 }
 
@@ -66,10 +89,11 @@ struct Launch {
   static CUresult call(auto... a) {
     CUstream& stream = stream_among(a...);
     const CUstream wanted = stream;
-    return issue_kernel(first_of(a...), wanted, kPerThread<entry>, [&](CUstream at) {
-      stream = at;
-      return call_real<entry>(a...);
-    });
+    return issue_kernel(first_of(a...), shape_of(a...), wanted, kPerThread<entry>,
+                        [&](CUstream at) {
+                          stream = at;
+                          return call_real<entry>(a...);
+                        });
   }
 };
 
@@ -79,7 +103,9 @@ struct LaunchEx {
                        void** extra) {
     if (config == nullptr) return call_real<entry>(config, function, parameters, extra);
     CUlaunchConfig moved = *config;
-    return issue_kernel(function, config->hStream, kPerThread<entry>, [&](CUstream at) {
+    const Shape shape{{config->gridDimX, config->gridDimY, config->gridDimZ},
+                      {config->blockDimX, config->blockDimY, config->blockDimZ}};
+    return issue_kernel(function, shape, config->hStream, kPerThread<entry>, [&](CUstream at) {
       moved.hStream = at;
       return call_real<entry>(&moved, function, parameters, extra);
     });

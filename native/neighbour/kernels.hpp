@@ -2,6 +2,9 @@
 // and as a module of the emulated device.
 #pragma once
 
+#include <string>
+#include <string_view>
+
 namespace fico::neighbour {
 
 // fico_compute: every thread makes `rounds` x 32 fused multiply-adds in eight chains.
@@ -118,13 +121,21 @@ $read_end:
 }
 )";
 
-// The same on the emulated device: what they ask of it is in the options.
-inline constexpr const char* kEmulated =
-    "fico-emulated-module\n"
-    "kernel fico_compute op=spin params=8,4 blocks_per_sm=4 us_per_block=100\n"
-    "kernel fico_read_memory op=spin params=8,8,8,4 blocks_per_sm=4 us_per_block=100 "
-    "\n"
-    "kernel fico_read_l2 op=spin params=8,8,8,4 blocks_per_sm=4 us_per_block=100 "
-    "\n";
+// The same on the emulated device, for one kind of work. It asks for the part `strength` of its
+// resource, as one that runs on this part of the SMs does, and is slowed down by whoever takes it.
+// A launch is long, so that waiting for the machine between two of them does not count.
+inline std::string emulated_module(const std::string& kind, double strength) {
+  const bool computes = kind == "compute";
+  std::string pressure;
+  std::string sensitivity;
+  for (const std::string_view resource : {"compute", "memory", "l2"}) {
+    const bool is_own = resource == kind;
+    pressure += (pressure.empty() ? "" : ",") + (is_own ? std::to_string(strength) : "0");
+    sensitivity += (sensitivity.empty() ? "" : ",") + std::string(is_own ? "1" : "0");
+  }
+  return "fico-emulated-module\nkernel " + std::string(computes ? "fico_compute" : "fico_read") +
+         " op=spin params=" + (computes ? "8,4" : "8,8,8,4") +
+         " us_per_block=1000 pressure=" + pressure + " sensitivity=" + sensitivity + "\n";
+}
 
 }  // namespace fico::neighbour

@@ -6,7 +6,8 @@
 // reads lines and answers each with one:
 //   compute|memory|l2 STRENGTH   run from now on, on this part of the SMs        -> running
 //   mark                         begin to count                                  -> marked
-//   rate                         work per second since `mark`, in rounds of a block -> NUMBER
+//   rate                         work per second of the GPU's clock since `mark`, in rounds of a
+//                                block                                          -> NUMBER
 //   stop                         run nothing                                     -> stopped
 // and ends with its input.
 #include <cuda.h>
@@ -14,6 +15,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <condition_variable>
 #include <cstdint>
 #include <cstdio>
@@ -33,6 +35,10 @@ namespace {
 constexpr unsigned kThreads = 1024;
 // Long enough that the time between launches does not count, short enough to follow the program.
 constexpr double kLaunchSeconds = 150e-6;
+// Deep enough that a busy host keeps up.
+constexpr std::uint64_t kQueued = 4;
+// Of the queued launches, of the one that has ended and of the one before it.
+constexpr std::uint64_t kEvents = kQueued + 2;
 constexpr std::uint64_t kMemoryBytes = 1ULL << 30U;
 constexpr std::uint64_t kL2Bytes = 1ULL << 25U;
 
@@ -47,26 +53,30 @@ double seconds_of(Clock::time_point time) {
   std::exit(1);  // NOLINT(concurrency-mt-unsafe)
 }
 
+void require(CUresult result, const char* what) {
+  if (result == CUDA_SUCCESS) return;
+  fail(std::string(what) + " gave error " + std::to_string(static_cast<int>(result)));
+}
+
 // The driver is opened at run time: no library of CUDA's is needed to build.
 struct Driver {
   void* library = dlopen("libcuda.so.1", RTLD_NOW);
 
   template <class Function, class... Arguments>
-  void call(const char* name, Arguments... arguments) const {
+  CUresult call(const char* name, Arguments... arguments) const {
     auto* function = reinterpret_cast<Function>(dlsym(library, name));
     if (function == nullptr) fail(std::string("the driver has no ") + name);
-    const CUresult result = function(arguments...);
-    if (result != CUDA_SUCCESS) {
-      fail(std::string(name) + " gave error " + std::to_string(static_cast<int>(result)));
-    }
+    return function(arguments...);
   }
 };
 
 // By name and type at once, with the version that cuda.h gives to the name.
 #define FICO_TEXT(name) #name
 #define FICO_NAME(name) FICO_TEXT(name)
-#define FICO_CALL(driver, name, ...) \
+#define FICO_TRY(driver, name, ...) \
   (driver).call<decltype(&::name)>(FICO_NAME(name) __VA_OPT__(, ) __VA_ARGS__)
+#define FICO_CALL(driver, name, ...) \
+  require(FICO_TRY(driver, name __VA_OPT__(, ) __VA_ARGS__), FICO_NAME(name))
 
 struct Work {
   std::string kind;
@@ -82,30 +92,26 @@ class Neighbour {
     FICO_CALL(driver_, cuDeviceGet, &device, 0);
     FICO_CALL(driver_, cuDevicePrimaryCtxRetain, &context_, device);
     FICO_CALL(driver_, cuCtxSetCurrent, context_);
-    CUmodule module = nullptr;
-    FICO_CALL(driver_, cuModuleLoadData, &module,
-              static_cast<const void*>(emulated ? kEmulated : kPtx));
-    FICO_CALL(driver_, cuModuleGetFunction, &compute_, module, "fico_compute");
-    FICO_CALL(driver_, cuModuleGetFunction, &memory_, module,
-              emulated ? "fico_read_memory" : "fico_read");
-    FICO_CALL(driver_, cuModuleGetFunction, &l2_, module, emulated ? "fico_read_l2" : "fico_read");
-    FICO_CALL(driver_, cuMemAlloc, &buffer_, static_cast<std::size_t>(kMemoryBytes));
-    FICO_CALL(driver_, cuMemsetD32, buffer_, 0x5a5a'5a5aU,
-              static_cast<std::size_t>(kMemoryBytes / 4));
+    if (!emulated) {
+      const CUmodule module = load(kPtx);
+      compute_ = function(module, "fico_compute");
+      read_ = function(module, "fico_read");
+    }
+    allocate();
     FICO_CALL(driver_, cuStreamCreate, &stream_, static_cast<unsigned>(CU_STREAM_NON_BLOCKING));
     for (CUevent& event : events_) {
-      FICO_CALL(driver_, cuEventCreate, &event, static_cast<unsigned>(CU_EVENT_DISABLE_TIMING));
+      FICO_CALL(driver_, cuEventCreate, &event, static_cast<unsigned>(CU_EVENT_DEFAULT));
     }
     FICO_CALL(driver_, cuCtxSynchronize);
   }
 
-  // Runs what is asked for until the program ends; two launches are always queued.
+  // Runs what is asked for until the program ends; kQueued launches are always queued.
   void run() {
     FICO_CALL(driver_, cuCtxSetCurrent, context_);
     Work work;
     unsigned blocks = 0;
     unsigned rounds = 0;
-    unsigned turn = 0;
+    std::uint64_t launched = 0;
     while (true) {
       {
         std::unique_lock lock(mutex_);
@@ -118,22 +124,30 @@ class Neighbour {
         if (is_new_) {
           is_new_ = false;
           work = wanted_;
-          blocks = std::max(1U, static_cast<unsigned>(work.strength * sms_ + 0.5));
+          blocks = std::max(1U, static_cast<unsigned>(std::lround(work.strength * sms_)));
           lock.unlock();
+          // What was asked for before is over when the new work is counted.
+          FICO_CALL(driver_, cuStreamSynchronize, stream_);
+          if (emulated_) load_emulated(work);
           rounds = calibrated(work, blocks);
+          for (launched = 0; launched < kQueued; ++launched) {
+            launch(work, blocks, rounds, event(launched));
+          }
           lock.lock();
-          launch(work, blocks, rounds, 0);
-          turn = 1;
           started_ = true;
           news_.notify_all();
         }
       }
-      launch(work, blocks, rounds, turn);
-      turn ^= 1U;
-      FICO_CALL(driver_, cuEventSynchronize, events_[turn]);
+      launch(work, blocks, rounds, event(launched));
+      const std::uint64_t ended = launched++ - kQueued;
+      FICO_CALL(driver_, cuEventSynchronize, event(ended));
+      if (ended == 0) continue;
+      // By the GPU's clock: ours also counts what the host is late.
+      float passed_ms = 0;
+      FICO_CALL(driver_, cuEventElapsedTime, &passed_ms, event(ended - 1), event(ended));
       const std::lock_guard lock(mutex_);
       done_ += static_cast<double>(rounds) * blocks;
-      done_at_ = Clock::now();
+      done_s_ += static_cast<double>(passed_ms) / 1e3;
     }
   }
 
@@ -149,25 +163,56 @@ class Neighbour {
   void mark() {
     const std::lock_guard lock(mutex_);
     marked_ = done_;
-    marked_at_ = done_at_;
+    marked_s_ = done_s_;
   }
 
   double rate() {
     const std::lock_guard lock(mutex_);
-    const double passed_s = seconds_of(done_at_) - seconds_of(marked_at_);
-    return passed_s > 0 ? (done_ - marked_) / passed_s : 0;
+    return done_s_ > marked_s_ ? (done_ - marked_) / (done_s_ - marked_s_) : 0;
   }
 
  private:
-  void launch(const Work& work, unsigned blocks, unsigned rounds, unsigned turn) {
+  CUmodule load(const char* image) const {
+    CUmodule module = nullptr;
+    FICO_CALL(driver_, cuModuleLoadData, &module, static_cast<const void*>(image));
+    return module;
+  }
+
+  CUfunction function(CUmodule module, const char* name) const {
+    CUfunction found = nullptr;
+    FICO_CALL(driver_, cuModuleGetFunction, &found, module, name);
+    return found;
+  }
+
+  void allocate() {
+    const CUresult result = FICO_TRY(driver_, cuMemAlloc, &buffer_, std::size_t{kMemoryBytes});
+    if (result == CUDA_ERROR_OUT_OF_MEMORY) {
+      fail("it needs 1 GiB of GPU memory, but the program and others leave less free");
+    }
+    require(result, "cuMemAlloc");
+    // The emulated kernels read nothing.
+    if (!emulated_) FICO_CALL(driver_, cuMemsetD32, buffer_, 0x5a5a'5a5aU, kMemoryBytes / 4);
+  }
+
+  // What a kernel asks of the emulated device is in its module: one for each kind of work. Modules
+  // are small and stay.
+  void load_emulated(const Work& work) {
+    const CUmodule module = load(emulated_module(work.kind, work.strength).c_str());
+    CUfunction& wanted = work.kind == "compute" ? compute_ : read_;
+    wanted = function(module, work.kind == "compute" ? "fico_compute" : "fico_read");
+  }
+
+  CUevent event(std::uint64_t launch) const { return events_[launch % kEvents]; }
+
+  void launch(const Work& work, unsigned blocks, unsigned rounds, CUevent event) {
     std::uint64_t mask = (work.kind == "l2" ? kL2Bytes : kMemoryBytes) - 1;
     void* compute_params[] = {&buffer_, &rounds};
     void* read_params[] = {&buffer_, &mask, &first_, &rounds};
     const bool computes = work.kind == "compute";
-    CUfunction function = computes ? compute_ : work.kind == "l2" ? l2_ : memory_;
-    FICO_CALL(driver_, cuLaunchKernel, function, blocks, 1U, 1U, kThreads, 1U, 1U, 0U, stream_,
-              computes ? compute_params : read_params, static_cast<void**>(nullptr));
-    FICO_CALL(driver_, cuEventRecord, events_[turn], stream_);
+    FICO_CALL(driver_, cuLaunchKernel, computes ? compute_ : read_, blocks, 1U, 1U, kThreads, 1U,
+              1U, 0U, stream_, computes ? compute_params : read_params,
+              static_cast<void**>(nullptr));
+    FICO_CALL(driver_, cuEventRecord, event, stream_);
     // The next one goes on where this one ends: 4 reads of 16 bytes a round.
     first_ = (first_ + std::uint64_t{rounds} * blocks * kThreads * 64) & mask;
   }
@@ -178,7 +223,7 @@ class Neighbour {
     unsigned rounds = 16;
     for (int step = 0; step < 6; ++step) {
       const auto begin = Clock::now();
-      launch(work, blocks, rounds, 0);
+      launch(work, blocks, rounds, events_[0]);
       FICO_CALL(driver_, cuStreamSynchronize, stream_);
       const double passed_s = seconds_of(Clock::now()) - seconds_of(begin);
       const double factor = std::clamp(kLaunchSeconds / passed_s, 0.25, 4.0);
@@ -192,11 +237,10 @@ class Neighbour {
   bool emulated_;
   CUcontext context_ = nullptr;
   CUfunction compute_ = nullptr;
-  CUfunction memory_ = nullptr;
-  CUfunction l2_ = nullptr;
+  CUfunction read_ = nullptr;
   CUdeviceptr buffer_ = 0;
   CUstream stream_ = nullptr;
-  CUevent events_[2]{};
+  CUevent events_[kEvents]{};
   std::uint64_t first_ = 0;
 
   std::mutex mutex_;
@@ -205,9 +249,9 @@ class Neighbour {
   bool is_new_ = false;
   bool started_ = false;
   double done_ = 0;
+  double done_s_ = 0;
   double marked_ = 0;
-  Clock::time_point done_at_ = Clock::now();
-  Clock::time_point marked_at_ = Clock::now();
+  double marked_s_ = 0;
 };
 
 void serve(Neighbour& neighbour) {
@@ -238,7 +282,7 @@ void serve(Neighbour& neighbour) {
 }  // namespace fico::neighbour
 
 int main(int count, char** words) {
-  const int sms = count > 1 ? std::atoi(words[1]) : 0;
+  const long sms = count > 1 ? std::strtol(words[1], nullptr, 10) : 0;
   if (sms <= 0) {
     std::fprintf(stderr, "usage: fico-neighbour SMS [--emulated]\n");
     return 2;

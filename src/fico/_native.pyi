@@ -31,6 +31,10 @@ class TenantRow(TypedDict):
     sms: int
     """SMs of its own units."""
     priority: int
+    progress: tuple[int, int, int]
+    """Kind of request, launch in it and launches of it, each from 1; zeros without a profile."""
+    remaining_us: float
+    """Of the present request, alone on all units."""
     memory_bytes: int
     """Limit set at start; 0 is none."""
     joined_s: float
@@ -101,6 +105,25 @@ def share_units(quotas: list[tuple[int, int]], unit_count: int) -> list[int]:
 
 def counter_meanings() -> dict[str, tuple[bool, str]]:
     """For each counter of a tenant: whether it counts a fall-back, and what it means."""
+
+TableRow = tuple[str, tuple[int, int, int], tuple[int, int, int], float, int]
+"""A launch of a kernel table: mangled name, grid, block, what is left of its request in
+µs, class (0 neutral, 1 dominant, 2 insensitive)."""
+
+def write_kernel_table(path: str, traces: list[list[TableRow]]) -> None:
+    """Write the launches of each kind of request for the preloaded library. OSError."""
+
+def launch_signature(mangled: str, grid: tuple[int, int, int], block: tuple[int, int, int]) -> int:
+    """What a launch is recognised by."""
+
+class Tracker:
+    """Where a program is in the requests of a kernel table, from nothing but its launches."""
+
+    def __init__(self, path: str) -> None:
+        """Of a file of write_kernel_table. OSError; RuntimeError if it is damaged."""
+    def launched(self, signature: int) -> tuple[int | None, bool, bool]:
+        """The launch's place in the table (all traces in a row; None: it is not there), whether
+        something else was expected, and whether a request is complete with it."""
 
 def demangle(name: str) -> str:
     """The C++ name as a person writes it; other names as they are."""

@@ -118,8 +118,8 @@ class Oracle:
             memset(args[1], args[2], args[3])(self.memory)
         elif name == "malloc_async":
             self.memory[args[1]] = [0] * self.words
-        elif name == "free_async":
-            self.memory[args[1]] = []
+        elif name in ("free_async", "free"):
+            self.memory[args[-1]] = []
         else:
             self.capture_call(thread, name, args)
             self.graph_call(name, args)

@@ -496,6 +496,76 @@ RULES = {
         0 exec_child x0 g1 1 g0
         0 graph_launch x0 s2
     """,
+    "a synchronised context has run its graphs": """
+        0 begin_capture s2 global
+        0 launch s2 plain mix d0 1
+        0 copy_async s2 h0 d0
+        0 end_capture s2 g0
+        0 instantiate x0 g0
+        0 graph_launch x0 s2
+        0 ctx_sync
+        0 host_mix h0 2
+        0 graph_launch x0 s2
+        0 graph_launch x0 s2
+        0 ctx_sync
+        0 host_mix h0 3
+    """,
+    "a synchronised context has run the graphs of other threads": """
+        0 begin_capture s2 global
+        0 launch s2 plain mix d0 1
+        0 copy_async s2 h0 d0
+        0 end_capture s2 g0
+        0 instantiate x0 g0
+        0 begin_capture s3 global
+        0 launch s3 plain mix d1 2
+        0 copy_async s3 h1 d1
+        0 end_capture s3 g1
+        0 instantiate x1 g1
+        0 post p0
+        1 await p0
+        1 graph_launch x1 s3
+        1 post p1
+        0 graph_launch x0 s2
+        0 await p1
+        0 ctx_sync
+        0 host_mix h0 3
+        0 host_mix h1 4
+    """,
+    "a synchronised context has run a graph that is destroyed": """
+        0 graph_create g0
+        0 node_kernel g0 0 - mix d0 1
+        0 node_copy g0 1 0 h0 d0
+        0 instantiate x0 g0
+        0 graph_launch x0 s2
+        0 exec_destroy x0
+        0 ctx_sync
+        0 host_mix h0 2
+    """,
+    "memory is given back when graphs have run": """
+        0 malloc_async s2 d6
+        0 memset_async s2 d6 32 5
+        0 begin_capture s2 global
+        0 launch s2 plain mix2 d0 d6 1
+        0 copy_async s2 h0 d0
+        0 end_capture s2 g0
+        0 instantiate x0 g0
+        0 graph_launch x0 s2
+        0 free d6
+        0 host_mix h0 2
+    """,
+    "a graph may be launched while another context is current": """
+        0 begin_capture s2 global
+        0 launch s2 plain mix d0 1
+        0 copy_async s2 h0 d0
+        0 end_capture s2 g0
+        0 instantiate x0 g0
+        0 context 1
+        0 graph_launch x0 s2
+        0 graph_launch x0 s3
+        0 context 0
+        0 ctx_sync
+        0 host_mix h0 2
+    """,
     "graphs may be destroyed while they run": """
         0 graph_create g0
         0 node_kernel g0 0 - mix d0 1

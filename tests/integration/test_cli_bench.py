@@ -150,10 +150,6 @@ def test_a_plan(cli: Cli) -> None:
             "setting percent_of_quota=-1 of policy mps-quota is out of range; give ",
         ),
         (("run", "smoke", "--out", "a", "--device", "tpu"), "there is no device 'tpu'; choose "),
-        (
-            ("run", "smoke", "--out", "a", "--device", "cuda"),
-            "device cuda cannot run cells yet; use --device sim",
-        ),
         (("run", "smoke", "--out", "a", "--seed", "-1"), "--seed -1 is out of range"),
         (
             ("run", "smoke", "--out", "models.toml", "--policies", "mps"),

@@ -1,4 +1,6 @@
 // Stream capture and graphs on the emulated device.
+#include <atomic>
+#include <chrono>
 #include <thread>
 
 #include "emulator_world.hpp"
@@ -384,6 +386,51 @@ TEST(external_events_of_a_graph_order_other_streams) {
   mix(world, streams[1], buffer, 1, 2);
   OK(CU(cuStreamSynchronize)(streams[1]));
   CHECK_EQ(first_value(buffer), mixed(world, {1, 2}));
+}
+
+// A host function that ends when it is allowed to, and in any case some time.
+struct Gate {
+  std::atomic<int> allowed = 0;
+  std::atomic<int> ended = 0;
+  static void CUDA_CB pass(void* self) {
+    auto& gate = *static_cast<Gate*>(self);
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (gate.allowed <= gate.ended && std::chrono::steady_clock::now() < give_up) {
+      std::this_thread::yield();
+    }
+    ++gate.ended;
+  }
+};
+
+// As the real driver (docs/driver-facts.md), on which the library must not rely.
+TEST(waits_for_the_context_miss_the_last_launch_in_a_green_context) {
+  const auto world = World::instant();
+  const auto stream = make_green_stream(make_green(0, 4));
+  const auto event = make_event();
+  const auto buffer = make_buffer(1);
+  Gate gate;
+  begin_capture(stream);
+  OK(launch(world.function("spin"), stream, nullptr));
+  OK(CU(cuLaunchHostFunc)(stream, Gate::pass, &gate));
+  const auto exec = instantiate(end_capture(stream));
+  OK(CU(cuGraphLaunch)(exec, stream));
+  OK(CU(cuGraphLaunch)(exec, stream));
+  OK(CU(cuEventRecord)(event, stream));
+  gate.allowed = 1;
+  OK(CU(cuCtxSynchronize)());
+  CHECK_EQ(gate.ended, 1);
+  OK(CU(cuMemFree)(buffer));
+  CHECK_EQ(gate.ended, 1);
+  CHECK_EQ(CU(cuStreamQuery)(stream), CUDA_ERROR_NOT_READY);
+  gate.allowed = 2;
+  OK(CU(cuEventSynchronize)(event));
+  CHECK_EQ(gate.ended, 2);
+  // What comes after a launch is waited for, and so is the launch.
+  gate.allowed = 3;
+  OK(CU(cuGraphLaunch)(exec, stream));
+  OK(launch(world.function("spin"), stream, nullptr));
+  OK(CU(cuCtxSynchronize)());
+  CHECK_EQ(gate.ended, 3);
 }
 
 TEST(graph_handles_are_checked) {

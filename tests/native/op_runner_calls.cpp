@@ -57,6 +57,7 @@ ThreadRunner::Handler ThreadRunner::find_handler(const std::string& operation) {
       {"memset_async", &T::memset_async},  // STREAM dN 8|16|32 VALUE
       {"malloc_async", &T::malloc_async},  // STREAM dN
       {"free_async", &T::free_async},
+      {"free", &T::free},                    // dN, which malloc_async has made
       {"host_function", &T::host_function},  // STREAM hN SEED
       {"callback", &T::callback},            // the same with cuStreamAddCallback
       {"host_mix", &T::host_mix},            // hN SEED, by the thread itself
@@ -307,6 +308,11 @@ void ThreadRunner::free_async(const Call& call) {
   const StreamRef at = stream_ref(call.text(0));
   check(at.api->fico_cuMemFreeAsync(world_.device(call.text(1)), at.stream));
   world_.device(call.text(1)) = 0;
+}
+
+void ThreadRunner::free(const Call& call) {
+  check(api_->fico_cuMemFree(world_.device(call.text(0))));
+  world_.device(call.text(0)) = 0;
 }
 
 void ThreadRunner::host_function(const Call& call) {

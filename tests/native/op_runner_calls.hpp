@@ -71,6 +71,7 @@ class ThreadRunner {
   void memset_async(const Call& call);
   void malloc_async(const Call& call);
   void free_async(const Call& call);
+  void free(const Call& call);
   void host_function(const Call& call);
   void callback(const Call& call);
   void host_mix(const Call& call);

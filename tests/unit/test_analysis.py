@@ -10,7 +10,7 @@ import pytest
 from fico.profiling import prediction
 from fico.profiling.analysis import analyse
 from fico.profiling.classes import Thresholds, evaluate, reclassified, shares
-from fico.profiling.records import Pace
+from fico.profiling.records import KERNEL, Pace
 from fico.records.profile import Bound, KernelClass, Profile, Resource
 from helpers.raw_records import UNIT_SMS, Call, Recorder, Step, closed_loop, measurement, network
 
@@ -136,23 +136,30 @@ def test_the_same_program_twice_gives_the_same_profile() -> None:
     assert shares(one.launches).dominant == pytest.approx(shares(two.launches).dominant, abs=0.03)
 
 
-def test_gaps_are_those_without_tracing() -> None:
-    made = measurement(closed_loop(STEPS, 9, graph=True), units=(8, 16))
+@pytest.mark.parametrize("graph", [True, False])
+def test_a_profile_is_of_the_program_without_tracing(graph: bool) -> None:
+    made = measurement(closed_loop(STEPS, 9, graph=graph), units=(8, 16))
     traced = analyse(made)
-    (latency_us,) = (trace.latency_us[-1] for trace in traced.traces)
+    on_8_us, on_16_us = traced.traces[0].latency_us
 
     def paced(on_8_us: float, on_16_us: float) -> Profile:
         periods_us = [on_16_us if window.units == 16 else on_8_us for window in made.windows]
-        paces = tuple(Pace(1e6 / period_us, float("nan")) for period_us in periods_us)
+        calls = 1 if graph else sum(step.kind == KERNEL for step in STEPS)
+        paces = tuple(Pace(1e6 * calls / period_us, float("nan")) for period_us in periods_us)
         return analyse(replace(made, paces=paces))
 
-    quicker = paced(latency_us, latency_us - 5)
-    assert prediction.alone_us(quicker, 0, 16) == pytest.approx(latency_us - 5, rel=0.01)
-    assert quicker.traces[0].period_us == pytest.approx((latency_us, latency_us - 5))
-    slower = paced(latency_us, latency_us + 5)
-    assert [launch.gap_us for launch in slower.launches] == [
-        launch.gap_us for launch in traced.launches
+    quicker = paced(0.97 * on_8_us, on_16_us - 5)
+    assert prediction.alone_us(quicker, 0, 16) == pytest.approx(on_16_us - 5, rel=0.01)
+    assert quicker.traces[0].period_us == pytest.approx((0.97 * on_8_us, on_16_us - 5))
+    # Of a graph kernels are slowed down by it too, on few units most; else it is the program.
+    factors = [
+        made_quicker.measured_us[0] / was.measured_us[0]
+        for made_quicker, was in zip(quicker.launches, traced.launches, strict=True)
     ]
+    assert factors == pytest.approx([0.97 if graph else 1.0] * len(factors))
+    slower = paced(on_8_us + 5, on_16_us + 5)
+    for launch, was in zip(slower.launches, traced.launches, strict=True):
+        assert (launch.gap_us, launch.scaling_us) == (was.gap_us, was.scaling_us)
 
 
 def test_an_operation_of_long_before_does_not_count_as_time_without_pressure() -> None:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fico.profiling.curves import falling, fit_curve, right_units
-from fico.profiling.interference import spread_pressure
+from fico.profiling.interference import bound_of, spread_pressure
 from fico.profiling.occupancy import blocks_per_sm
+from fico.records.profile import Bound
 
 SMS = np.cumsum([8] * 15 + [12]).astype(np.float64)
 UNITS = np.array([1, 2, 4, 6, 8, 10, 12, 14, 16])
@@ -55,12 +56,27 @@ def test_stairs_that_end_are_found() -> None:
 
 def test_a_fixed_part_and_work() -> None:
     true_us = 3 + 400 / SMS
-    curve = fit_curve(SMS, UNITS, true_us[UNITS - 1], 7, 1)
+    curve = fit_curve(SMS, UNITS, true_us[UNITS - 1])
     assert not curve.in_waves
     assert np.array(curve.scaling_us) == pytest.approx(true_us, rel=1e-6)
     assert right_units(curve.scaling_us, 0.05) == next(
         n for n, t in enumerate(true_us, 1) if t <= 1.05 * true_us[-1]
     )
+
+
+def test_sms_without_a_block_change_nothing() -> None:
+    # As measured of a kernel of 26 blocks on an H200.
+    measured = np.array([12.6, 7.75, 5.3, 5.5, 6.0, 6.0, 6.0, 5.95, 5.3])
+    curve = fit_curve(SMS, UNITS, measured, 26, 4)
+    assert right_units(curve.scaling_us, 0.05) == 4
+    assert right_units(fit_curve(SMS, UNITS, measured).scaling_us, 0.05) > 8
+
+
+def test_what_the_timer_does_not_tell_apart_is_no_gain() -> None:
+    curve = (3.2, 1.344, 1.312, 1.28, *[1.248] * 12)
+    assert right_units(curve, 0.05) == 4
+    assert right_units(curve, 0.05, 0.064) == 3
+    assert right_units((100.0, 10.6, 10.4, 10.0), 0.05, 0.064) == 3
 
 
 def test_saturation_shows_in_the_right_size() -> None:
@@ -94,8 +110,10 @@ def test_any_measurement_gives_a_curve(values: list[float], blocks: int, per_sm:
     assert scaling.min() >= measured.min() * (1 - 1e-9)
     assert scaling.max() <= measured.max() * (1 + 1e-9)
     assert 1 <= right_units(curve.scaling_us, 0.05) <= 16
-    if (np.diff(measured) <= 0).all():
+    if (np.diff(measured) <= 0).all() and not 0 < blocks <= SMS[-1]:
         assert scaling[UNITS - 1] == pytest.approx(measured)
+    if blocks:
+        assert np.unique(scaling[blocks <= SMS]).size <= 1
 
 
 @given(st.lists(st.floats(0.1, 100), min_size=1, max_size=20))
@@ -123,3 +141,29 @@ def test_pressure_is_spread_and_keeps_its_mean(
     assert (pressure * durations).sum() == pytest.approx(reachable, rel=1e-6, abs=1e-9)
     # What weighs more never has less.
     assert (np.diff(pressure[np.argsort(weights)]) >= -1e-9).all()
+
+
+FALLING = tuple(16 / n for n in range(1, 17))
+FLAT = (1.0,) * 16
+
+
+@pytest.mark.parametrize(
+    ("half", "full", "waves", "scaling_us", "bound"),
+    [
+        # A copy through memory: it needs more than the half that its neighbour leaves.
+        (1.3, 1.6, 20.0, FALLING, Bound.MEMORY),
+        # A convolution that feels the longer way to memory, no more.
+        (1.1, 1.5, 1.9, FALLING, Bound.COMPUTE),
+        # Few blocks, three times as long beside the full neighbour: each waits for its own loads.
+        (2.1, 3.4, 0.25, FLAT, Bound.LATENCY),
+        (1.0, 1.1, 0.5, FLAT, Bound.LATENCY),
+        # 94 us on half of the units and on all, whatever runs beside it.
+        (1.02, 1.04, 150.0, FLAT, Bound.MEMORY),
+        (math.nan, math.nan, 2.0, FALLING, Bound.COMPUTE),
+    ],
+)
+def test_what_limits_a_kernel(
+    half: float, full: float, waves: float, scaling_us: tuple[float, ...], bound: Bound
+) -> None:
+    slowdowns = np.array([1.0, 1.0, half, full, 1.0, 1.0])
+    assert bound_of(slowdowns, waves, scaling_us) == bound

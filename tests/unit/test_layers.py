@@ -103,7 +103,9 @@ def test_every_folder_is_a_layer() -> None:
     folders = {
         path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"
     }
-    assert folders - {"emulated"} <= set(PYTHON_LAYERS)
+    data = {"emulated", "profiles"}
+    assert not [path for name in data for path in (PACKAGE / name).rglob("*.py")]
+    assert folders - data <= set(PYTHON_LAYERS)
     assert {path.name for path in NATIVE.iterdir() if path.is_dir()} <= set(NATIVE_LAYERS)
     assert PYTHON_SOURCES
     assert NATIVE_SOURCES

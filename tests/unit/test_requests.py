@@ -118,6 +118,20 @@ def test_prefill_and_growing_decode(graph: bool) -> None:
     assert (codes == codes[0]).all()
 
 
+def test_a_kind_that_windows_see_once_is_one_if_many_do() -> None:
+    prefill = Call(network(8, width=700, name="prefill"), graph=True, idle_us=60.0)
+    steps = [Call(decoder_step(100), graph=True, idle_us=60.0)] * 20
+    windows = [record([*steps, prefill, *steps], seed=seed) for seed in range(3)]
+    (only,) = find_requests(windows[:2]).kinds
+    assert len(only.signatures) == len(decoder_step(1))
+    requests = find_requests(windows)
+    assert [len(kind.signatures) for kind in requests.kinds] == [
+        len(decoder_step(1)),
+        len(network(8)),
+    ]
+    assert [[len(found.rows) for found in window] for window in requests.found] == [[40, 1]] * 3
+
+
 def test_edges_and_warm_up_do_not_count() -> None:
     steps = network(10)
     warm_up = Call(tuple(Step(f"once{i}", wave_us=1.0) for i in range(30)), idle_us=300.0)

@@ -1,10 +1,11 @@
-"""What can run a cell: the simulator today, real processes on an emulated or a real GPU as well.
+"""What can run a cell: the simulator, or real processes on an emulated or a real GPU.
 
 Everything else of `fico.bench` is the same for all devices.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -61,11 +62,29 @@ class Outcome:
 
     tenants: tuple[Served, ...]
     problems: tuple[str, ...] = field(default=())
-    """Why the run does not count, such as clocks that fell; one line each."""
+    """Why the run does not count, such as launches that were not confined; one line each."""
+    clocks_mhz: tuple[int, int] | None = None
+    """Lowest and highest clock of the SMs meanwhile; None where the device can't tell."""
+
+
+def any_open(job: Job) -> bool:
+    """Whether requests of a tenant come on their own."""
+    return any(load.arrivals_us is not None for load in job.tenants)
+
+
+def left_behind(job: Job, served: Sequence[Served]) -> Iterator[str]:
+    """A line for each tenant of whose requests some did not end."""
+    for number, (load, one) in enumerate(zip(job.tenants, served, strict=True), 1):
+        ended, came = len(one.end_us), 0 if load.arrivals_us is None else len(load.arrivals_us)
+        if ended < came:
+            yield (
+                f"tenant {number} ({load.model}) ended {ended} of {came} requests within "
+                f"{LONGEST_WINDOWS} windows"
+            )
 
 
 class Device(Protocol):
-    """Runs jobs. It is sent to worker processes, so it can be pickled."""
+    """Runs jobs. One with several workers is sent to them, so it can be pickled."""
 
     @property
     def name(self) -> str:

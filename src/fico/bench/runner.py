@@ -12,7 +12,8 @@ from fico.bench.cell import Cell
 from fico.bench.device import Device
 from fico.bench.jobs import capacity_job, capacity_rps, measuring_job
 from fico.bench.policy import Policy
-from fico.bench.store import Run, Store, save_run
+from fico.bench.rounds import run_in_rounds
+from fico.bench.store import Header, Run, Store, save_run
 from fico.bench.suites import Suite
 from fico.bench.workers import Workers
 
@@ -45,7 +46,6 @@ def run_suite(
         device.alone_us(model)
     cores = len(os.sched_getaffinity(0))
     workers = min(workers or cores, device.most_workers)
-    requests, seed = store.header.requests, store.header.seed
     todo = [
         (cell, policy)
         for cell in suite.cells
@@ -72,7 +72,7 @@ def run_suite(
         tasks = [
             (cell, policy, store.capacity(cell), store.path(cell, policy)) for cell, policy in todo
         ]
-        for what in processes.map(partial(_measure, device, requests, seed), tasks):
+        for what in processes.map(partial(_measure, device, store.header), tasks):
             say(what)
     finally:
         processes.close()
@@ -84,10 +84,11 @@ def _find_capacity(device: Device, cell: Cell) -> tuple[Cell, list[float]]:
 
 
 def _measure(
-    device: Device, requests: int, seed: int, task: tuple[Cell, Policy, list[float] | None, Path]
+    device: Device, header: Header, task: tuple[Cell, Policy, list[float] | None, Path]
 ) -> str:
     cell, policy, rates_rps, path = task
     assert rates_rps is not None
-    job = measuring_job(cell, policy, rates_rps, requests, seed)
-    save_run(path, Run(cell, policy, job.window_us, device.run(job)))
+    job = measuring_job(cell, policy, rates_rps, header.requests, header.seed)
+    outcome = run_in_rounds(device, job, header.rounds)
+    save_run(path, Run(cell, policy, job.window_us, outcome))
     return f"{policy}: {cell.name}"

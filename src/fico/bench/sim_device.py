@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from fico import _native, sim
-from fico.bench.device import LONGEST_WINDOWS, Job, Outcome, Served
+from fico.bench.device import LONGEST_WINDOWS, Job, Outcome, Served, any_open, left_behind
 from fico.bench.policy import Policy
 from fico.records.gpu import Gpu
+from fico.records.profile import Profile
 from fico.runtime import profile_file
 from fico.runtime.errors import FicoError, UsageError
 from fico.runtime.profiles import find_profile
@@ -73,17 +74,7 @@ class SimDevice:
             raise UsageError(
                 f"the simulator has no policy {policy.name}", f"choose from {', '.join(known)}"
             )
-        settings = {row["name"]: row for row in known[policy.name]}
-        for name, value in policy.settings:
-            if name not in settings:
-                there = f"choose from {', '.join(settings)}" if settings else "it has none"
-                raise UsageError(f"policy {policy.name} has no setting {name!r}", there)
-            lowest, highest = settings[name]["lowest"], settings[name]["highest"]
-            if not lowest <= value <= highest:
-                raise UsageError(
-                    f"setting {name}={value:g} of policy {policy.name} is out of range",
-                    f"give {lowest:g} to {highest:g}",
-                )
+        check_settings(policy, known[policy.name])
 
     def run(self, job: Job) -> Outcome:
         """Run a job; the same job gives the same outcome, bit for bit."""
@@ -114,16 +105,21 @@ class SimDevice:
         served = tuple(
             Served(tenant.arrival_us, tenant.end_us, tenant.sm_time_us) for tenant in result.tenants
         )
-        return Outcome(served, tuple(_left_behind(job, served)))
+        return Outcome(served, tuple(left_behind(job, served)))
 
 
-def _left_behind(job: Job, served: Sequence[Served]) -> Iterator[str]:
-    for number, (load, one) in enumerate(zip(job.tenants, served, strict=True), 1):
-        ended, came = len(one.end_us), 0 if load.arrivals_us is None else len(load.arrivals_us)
-        if ended < came:
-            yield (
-                f"tenant {number} ({load.model}) ended {ended} of {came} requests within "
-                f"{LONGEST_WINDOWS} windows"
+def check_settings(policy: Policy, known: Iterable[_native.SettingRow]) -> None:
+    """UsageError for a setting that is not one of these, or out of its range."""
+    settings = {row["name"]: row for row in known}
+    for name, value in policy.settings:
+        if name not in settings:
+            there = f"choose from {', '.join(settings)}" if settings else "it has none"
+            raise UsageError(f"policy {policy.name} has no setting {name!r}", there)
+        lowest, highest = settings[name]["lowest"], settings[name]["highest"]
+        if not lowest <= value <= highest:
+            raise UsageError(
+                f"setting {name}={value:g} of policy {policy.name} is out of range",
+                f"give {lowest:g} to {highest:g}",
             )
 
 
@@ -132,26 +128,26 @@ def policy_settings() -> dict[str, list[_native.SettingRow]]:
     return {row["name"]: row["settings"] for row in _native.policies()}
 
 
-def any_open(job: Job) -> bool:
-    """Whether requests of a tenant come on their own."""
-    return any(load.arrivals_us is not None for load in job.tenants)
-
-
 @lru_cache(maxsize=64)
 def _program(path: Path) -> _Program:
     profile = profile_file.load(path)
-    weights = np.array([max(1, trace.requests) for trace in profile.traces], dtype=np.float64)
+    weights = _weights(profile)
     latencies_us = np.array([trace.latency_us[-1] for trace in profile.traces])
     return _Program(
         profile.gpu,
         tuple(sim.traces_of(profile)),
-        _mix(weights / weights.sum()),
+        mixed(profile),
         float(np.average(latencies_us, weights=weights)),
     )
 
 
-def _mix(shares: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[int, ...]:
-    """Kinds of requests in turn, as often as they were seen: the one most behind comes next."""
+def mixed(profile: Profile) -> tuple[int, ...]:
+    """Kinds of requests in turn, as often as they were seen: the one most behind comes next.
+
+    Empty for one kind.
+    """
+    weights = _weights(profile)
+    shares = weights / weights.sum()
     if len(shares) == 1:
         return ()
     given = np.zeros(len(shares))
@@ -161,3 +157,7 @@ def _mix(shares: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[int, ...
         given[kind] += 1
         sequence.append(kind)
     return tuple(sequence)
+
+
+def _weights(profile: Profile) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.array([max(1, trace.requests) for trace in profile.traces], dtype=np.float64)

@@ -44,6 +44,7 @@ class Header:
     suite: str
     seed: int
     requests: int
+    rounds: int = 1
     version: int = VERSION
 
 
@@ -144,6 +145,7 @@ def save_run(path: Path, run: Run) -> None:
         "window_us": run.window_us,
         "sm_us": [tenant.sm_us for tenant in served],
         "problems": run.outcome.problems,
+        "clocks_mhz": run.outcome.clocks_mhz,
     }
     table = table.replace_schema_metadata({_METADATA: json.dumps(facts).encode()})
     write_parquet(path, table)
@@ -165,6 +167,7 @@ def load_run(path: Path) -> Run:
                 for number, sm_us in enumerate(facts["sm_us"])
             ),
             tuple(facts["problems"]),
+            None if facts.get("clocks_mhz") is None else tuple(facts["clocks_mhz"]),
         )
         return Run(cell, parse_policy(facts["policy"]), float(facts["window_us"]), outcome)
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, FicoError):
@@ -181,6 +184,7 @@ def read_header(folder: Path) -> Header:
             raise UsageError(
                 f"{folder} holds results of another version of Fico", "choose another folder"
             )
+        found.setdefault("rounds", 1)
         return Header(**{field.name: found[field.name] for field in fields(Header)})
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
@@ -261,7 +265,7 @@ def _models(cell: Cell) -> str:
 
 
 def _check_same(folder: Path, found: Header, wanted: Header) -> None:
-    for name in ("device", "gpu", "suite", "seed", "requests"):
+    for name in ("device", "gpu", "suite", "seed", "requests", "rounds"):
         there, here = getattr(found, name), getattr(wanted, name)
         if there != here:
             raise UsageError(

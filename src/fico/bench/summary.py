@@ -49,6 +49,7 @@ def write_summary(store: Store, suite: Suite) -> Row:
         "gpu": header.gpu,
         "suite": header.suite,
         "seed": header.seed,
+        "rounds": header.rounds,
         "version": header.version,
         "cells": cells,
         "headline": headline(cells),
@@ -74,6 +75,7 @@ def _cell_row(
     if static is not None and not any(math.isnan(tenant.mean_ms) for tenant in tenants):
         kept = promise_kept(tenants, static)
     figures = cell_metrics(tenants)
+    clocks = run.outcome.clocks_mhz
     return _facts(run.cell) | {
         "policy": str(run.policy),
         "mean_ms": _rounded(figures.mean_ms),
@@ -86,6 +88,7 @@ def _cell_row(
         "valid": not reasons,
         "invalid_because": reasons,
         "overloaded": _overloaded(run),
+        **({"clocks_mhz": list(clocks)} if clocks is not None else {}),
     }
 
 

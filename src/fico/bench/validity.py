@@ -15,6 +15,9 @@ MOST_DRIFT = 0.10
 """Of the median latency in closed loop, from the first third of the requests to the last; the mean
 of the tenants', since what one gains from another is the policy's doing and not the device's."""
 
+LOWEST_CLOCK = 0.9
+"""Of the highest clock meanwhile."""
+
 _FEWEST_FOR_DRIFT = 90
 
 
@@ -35,6 +38,10 @@ def reasons_against(cell: Cell, outcome: Outcome) -> list[str]:
     ]
     if drifts and abs(mean(drifts)) > MOST_DRIFT:
         reasons.append(f"latencies drift by {mean(drifts):+.0%} within the run")
+    if outcome.clocks_mhz is not None:
+        low, high = outcome.clocks_mhz
+        if low < LOWEST_CLOCK * high:
+            reasons.append(f"the clock of the SMs was between {low} and {high} MHz")
     return reasons
 
 

@@ -2,6 +2,7 @@
 
 fico bench list                               suites, workloads, policies, devices
 fico bench run poster --out results/poster    a suite under all policies, in the simulator
+fico bench run poster --device cuda --out results/gpu    with real processes on a GPU
 fico bench compare results/poster DIR...      what came out, of one run or of several
 fico bench sweep SUITE POLICY SETTING=A,B,C --out DIR    settings of a policy against each other
 """
@@ -34,7 +35,7 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
         "--policies",
         default="all",
         metavar="A,B,...",
-        help="default: all; with settings: 'orion[small_percent=25]'",
+        help="default: all that the device has; with settings: 'orion[small_percent=25]'",
     )
     compare = actions.add_parser("compare", help="show results")
     compare.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="of 'run --out'")
@@ -65,7 +66,19 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         "--requests", type=int, metavar="N", help="least of each tenant; default: the suite's"
     )
     parser.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="processes; default: one a core"
+        "--workers", type=int, default=0, metavar="N", help="of the simulator; default: one a core"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        metavar="N",
+        help="run each cell in N parts, its policies in turn; default: 1 in the simulator, else 3",
+    )
+    parser.add_argument(
+        "--budget-s",
+        type=float,
+        metavar="S",
+        help="real processes: begin no cell that would end later than this; the rest is for later",
     )
     parser.add_argument(
         "--profiles",
@@ -118,9 +131,13 @@ def _list_settings() -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from fico.bench.devices import policies_on
     from fico.bench.policy import parse_policies
 
-    summary = _measure(arguments, parse_policies(arguments.policies))
+    words = arguments.policies
+    if words.strip() == "all":
+        words = ",".join(policies_on(arguments.device))
+    summary = _measure(arguments, parse_policies(words))
     _show(summary)
     return 0
 
@@ -160,37 +177,56 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _measure(arguments: argparse.Namespace, policies: Sequence[Policy]) -> dict[str, Any]:
     """Run what is missing, with a progress bar; gives the summary. What was done is kept."""
-    from fico.bench.devices import open_device
+    from fico.bench.devices import LIVE_ROUNDS, open_device
+    from fico.bench.live_device import LiveDevice
+    from fico.bench.live_runner import run_live
     from fico.bench.runner import run_suite
     from fico.bench.store import Header, Store
     from fico.bench.suites import find_suite
     from fico.bench.summary import write_summary
-    from fico.runtime.errors import UsageError
 
-    for name in ("seed", "requests", "workers"):
-        value = getattr(arguments, name)
-        if value is not None and value < (1 if name == "requests" else 0):
-            raise UsageError(f"--{name} {value} is out of range", "give a larger number")
+    _check_numbers(arguments)
     suite = find_suite(arguments.suite)
     device = open_device(arguments.device, suite.models, arguments.profiles)
     for policy in policies:
         device.check(policy)
     requests = arguments.requests or suite.requests
-    store = Store(
-        arguments.out, Header(device.name, device.gpu, suite.name, arguments.seed, requests)
-    )
+    rounds = arguments.rounds or (LIVE_ROUNDS if isinstance(device, LiveDevice) else 1)
+    header = Header(device.name, device.gpu, suite.name, arguments.seed, requests, rounds)
+    store = Store(arguments.out, header)
+    left = 0
     try:
         if arguments.capacity_of is not None:
             store.take_capacities(arguments.capacity_of)
         with _progress() as report:
-            run_suite(suite, policies, device, store, arguments.workers, report)
+            if isinstance(device, LiveDevice):
+                with device:
+                    left = run_live(suite, policies, device, store, arguments.budget_s, report)
+            else:
+                run_suite(suite, policies, device, store, arguments.workers, report)
     except KeyboardInterrupt:
         write_summary(store, suite)
         print(f"stopped: what was done is in {arguments.out}, and the same command goes on")
         raise
     finally:
         store.close()
+    if left:
+        print(f"the time is up: {left} of {len(suite.cells)} cells are left for the same command")
     return write_summary(store, suite)
+
+
+def _check_numbers(arguments: argparse.Namespace) -> None:
+    """UsageError for a number that is out of range, or for a device that does not know it."""
+    from fico.runtime.errors import UsageError
+
+    lowest = {"seed": 0, "requests": 1, "workers": 0, "rounds": 1, "budget_s": 0}
+    for name, least in lowest.items():
+        value = getattr(arguments, name)
+        if value is not None and not value >= least:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} {value} is out of range", "give a larger number")
+    if arguments.budget_s is not None and arguments.device == "sim":
+        raise UsageError("the simulator has no --budget-s", "stop it with Ctrl-C: it goes on later")
 
 
 @contextmanager

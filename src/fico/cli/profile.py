@@ -13,11 +13,13 @@ unmodified, alone on its GPU, for some 20 seconds after its first requests.
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from fico.cli import options
 from fico.cli.progress import progress_bar
+from fico.cli.signals import ending_by_signal
 from fico.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,6 +41,13 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the profile to write")
     parser.add_argument(
         "--raw", type=Path, metavar="RAW", help="keep all that was measured in this file too"
+    )
+    parser.add_argument(
+        "--start-within",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="how long the program may take to its first work on the GPU; default: 300",
     )
     options.add_gpu(parser)
     parser.set_defaults(program=[])
@@ -95,19 +104,38 @@ def _measure(arguments: argparse.Namespace) -> int:
         raise UsageError("no program is given", "fico profile -o FILE -- python serve.py")
     if arguments.output is None:
         raise UsageError("no file is given for the profile", "add -o FILE")
+    if not arguments.start_within > 0:
+        raise UsageError(
+            f"--start-within {arguments.start_within:g} is no time", "give seconds above 0"
+        )
+    for path in (arguments.output, arguments.raw):
+        if path is not None:
+            _check_writable(path)
     from fico.profiling import raw_file
     from fico.profiling.analysis import analyse
     from fico.profiling.measure import measure
     from fico.runtime.gpus import selected_gpu
     from fico.runtime.profile_file import save
 
-    with progress_bar() as report:
-        measurement = measure(arguments.program, selected_gpu(arguments.gpu), report)
+    with ending_by_signal(), progress_bar() as report:
+        measurement = measure(
+            arguments.program, selected_gpu(arguments.gpu), report, arguments.start_within
+        )
     if arguments.raw is not None:
         raw_file.save(measurement, arguments.raw)
     profile = analyse(measurement)
     save(profile, arguments.output)
     return _show(arguments.output, 10)
+
+
+def _check_writable(path: Path) -> None:
+    """UsageError if a file can't be written there: known before anything is measured."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", "name a file")
+    if not path.parent.is_dir():
+        raise UsageError(f"the folder {path.parent} of {path.name} does not exist", "make it first")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"{path} can't be written", "name a file in a folder of your own")
 
 
 def _analyse(measured: Path, output: Path) -> int:
@@ -150,11 +178,7 @@ def _show_trace(profile: Profile, trace: TraceSummary, top: int) -> None:
     kind = " of CUDA graphs" if trace.from_graph else ""
     print(f"request {trace.index}: {trace.launches} launches{kind}, seen {trace.requests} times")
     pairs = zip(profile.measured_units, trace.latency_us, strict=True)
-    print(
-        "  latency alone: "
-        + ", ".join(f"{us / 1e3:.2f} ms on {units}" for units, us in pairs)
-        + " units"
-    )
+    print("  ms alone, by units: " + ", ".join(f"{units}: {us / 1e3:.2f}" for units, us in pairs))
     print(
         f"  GPU busy {trace.busy_us / 1e3:.2f} ms; pressure on neighbours: "
         + ", ".join(f"{resource} {part:.0%}" for resource, part in trace.pressure.items())
@@ -187,11 +211,11 @@ def _show_trace(profile: Profile, trace: TraceSummary, top: int) -> None:
             f"{row.share:.1%}",
             f"{row.duration_us:.1f}",
             str(row.blocks or "-"),
-            f"{row.half_slowdown:.2f}x",
+            _times(row.half_slowdown),
             f"{row.right_units}u",
             str(row.kernel_class),
             str(row.bound),
-            f"+{row.memory_sensitivity:.0%}",
+            _times(row.memory_slowdown),
             _percent(row.fit_error),
         )
     _print(table)
@@ -319,6 +343,10 @@ def _write_figures(profile: Profile, target: Path) -> list[Path]:
 
 def _percent(value: float) -> str:
     return f"{value:.1%}" if value == value else "-"
+
+
+def _times(value: float) -> str:
+    return f"{value:.2f}x" if value == value else "-"
 
 
 def _table(*columns: tuple[str, Side]) -> Table:

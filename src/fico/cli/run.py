@@ -5,6 +5,7 @@ its process id, its signals and its exit code are the program's own.
 """
 
 import argparse
+from pathlib import Path
 
 from fico.cli import options
 
@@ -25,6 +26,14 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="the tenant's name; default: after the program")
     options.add_policy(parser)
     parser.add_argument(
+        "--profile", type=Path, metavar="FILE", help="of the program, as 'fico profile' wrote it"
+    )
+    parser.add_argument(
+        "--force-profile",
+        action="store_true",
+        help="use the profile also if it is of another GPU or driver",
+    )
+    parser.add_argument(
         "program", nargs=argparse.REMAINDER, metavar="-- CMD...", help="program and arguments"
     )
 
@@ -41,5 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         quota=parse_quota(arguments.quota) if arguments.quota is not None else NO_QUOTA,
         memory_bytes=parse_size(arguments.memory) if arguments.memory is not None else 0,
         priority=arguments.priority,
+        profile=arguments.profile,
+        force_profile=arguments.force_profile,
     )
     become_tenant(spec, selected_gpu(arguments.gpu), arguments.policy)

@@ -58,6 +58,15 @@ def _show(status: SessionStatus) -> None:
         table.add_row(*_cells(tenant))
     print_table(table)
     for tenant in status.tenants:
+        if tenant.request is not None and tenant.remaining_us is not None:
+            kind, launch, launches = tenant.request
+            counters = tenant.counters
+            print(
+                f"  {tenant.name}: {counters['requests']} requests of its profile; now launch "
+                f"{launch} of {launches} of kind {kind}, {tenant.remaining_us / 1e3:.2f} ms left "
+                f"alone; {counters['unprofiled_launches']} launches not in the profile, "
+                f"{counters['resyncs']} out of turn"
+            )
         for fall_back in tenant.fall_backs:
             print(f"  {tenant.name}: {fall_back.count} {fall_back.meaning}")
         for note in tenant.notes:

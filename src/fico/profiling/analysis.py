@@ -29,6 +29,10 @@ Floats = NDArray[np.float64]
 
 EPSILON = 0.05
 """A kernel at its right size is at most this much slower than on all units."""
+_TICKS = 2
+"""Two durations are the same if they differ by so many ticks of the timer: one at each end."""
+_MOST_SLOWED = 0.25
+"""Tracing costs at most this part of a request; more is something else."""
 
 
 def analyse(
@@ -60,8 +64,12 @@ class _Analysis:
                 f"beside neighbours on {sorted(shared)} units, alone on {sorted(alone)}"
             )
         self.shared_units = shared.pop() if shared else max(self.all_units // 2, 1)
-        self.reference = self._windows_of(self.all_units, None)[0]
+        self.reference = max(
+            self._windows_of(self.all_units, None),
+            key=lambda index: len(self.windows[index].operations),
+        )
         self.requests: Requests = find_requests(self.windows, self.reference)
+        self.resolution_us = _TICKS * _tick_us(self.windows[self.reference])
 
     def profile(self) -> Profile:
         pressures = self._pressures()
@@ -113,14 +121,19 @@ class _Analysis:
 
     def _launches(self, kind: int, request: RequestKind, pressures: Floats) -> list[Launch]:
         example = self.windows[self.reference].operations[request.example]
-        everything = self._durations_us(kind, self.all_units)
-        low, middle, high = _quantiles(everything)
+        # Without what tracing costs.
+        whole = self._untraced(kind, self.all_units)
+        low, middle, high = whole * _quantiles(self._durations_us(kind, self.all_units))
         measured = np.stack(
-            [_medians(self._durations_us(kind, units)) for units in self.measured_units], axis=1
+            [
+                self._untraced(kind, units) * _medians(self._durations_us(kind, units))
+                for units in self.measured_units
+            ],
+            axis=1,
         )
         slowdowns = self._slowdowns(kind)
         sensitivities = sensitivity(slowdowns)
-        gaps_us = self._untraced(kind, self._gaps_us(kind))
+        gaps_us = self._untraced_gaps_us(kind, whole * self._gaps_us(kind))
         stream_of: dict[int, int] = {}
         names = self.windows[self.reference].names
         launches = []
@@ -133,11 +146,12 @@ class _Analysis:
                 if is_kernel
                 else 1
             )
+            blocks = int(np.prod(grid)) if is_kernel else 0
             curve = fit_curve(
                 self.unit_sms,
                 np.array(self.measured_units),
                 measured[position],
-                int(np.prod(grid)) if is_kernel else 0,
+                blocks,
                 fits,
             )
             mangled = names[int(row["name"])] if len(names) else ""
@@ -162,11 +176,15 @@ class _Analysis:
                     measured_us=tuple(measured[position].tolist()),
                     scaling_us=curve.scaling_us,
                     fit_error=curve.fit_error,
-                    right_units=right_units(curve.scaling_us, self.epsilon),
+                    right_units=right_units(curve.scaling_us, self.epsilon, self.resolution_us),
                     slowdowns=tuple(slowdowns[position].tolist()),
                     sensitivity=_three(sensitivities[position]),
                     pressure=_three(pressures[position]),
-                    bound=bound_of(sensitivities[position], curve.scaling_us),
+                    bound=bound_of(
+                        slowdowns[position],
+                        blocks / (fits * self.unit_sms[self.shared_units - 1]),
+                        curve.scaling_us,
+                    ),
                     kernel_class=KernelClass.NEUTRAL,
                 )
             )
@@ -205,14 +223,32 @@ class _Analysis:
         medians = _medians(np.concatenate(gaps))
         return np.concatenate(([0.0], np.nan_to_num(medians)))
 
-    def _untraced(self, kind: int, gaps_us: Floats) -> Floats:
-        """Tracing lengthens gaps; if requests come faster without it, gaps are as much shorter."""
+    def _untraced(self, kind: int, units: int) -> float:
+        """Duration without tracing over duration with it, for what comes from graphs; at most 1.
+
+        On few units tracing costs more than all gaps, so it slows kernels too; which part is whose
+        cannot be seen. A request takes no longer than from its begin to the next one's, which is
+        known without tracing.
+        """
+        if not self._from_graph(kind):
+            return 1.0
+        untraced = self._period_us(kind, units) / _median(self._latencies_us(kind, units))
+        return float(np.clip(untraced, 1 - _MOST_SLOWED, 1)) if np.isfinite(untraced) else 1.0
+
+    def _untraced_gaps_us(self, kind: int, gaps_us: Floats) -> Floats:
+        """Outside of graphs tracing lengthens gaps, since it costs the program time: if requests
+        come faster without it, gaps are as much shorter."""
         period_us = self._period_us(kind, self.all_units)
         waited_us = float(np.maximum(gaps_us, 0).sum())
-        if not np.isfinite(period_us) or waited_us == 0:
+        if self._from_graph(kind) or not np.isfinite(period_us) or waited_us == 0:
             return gaps_us
         excess_us = max(_median(self._latencies_us(kind, self.all_units)) - period_us, 0)
         return np.where(gaps_us > 0, gaps_us * max(1 - excess_us / waited_us, 0), gaps_us)
+
+    def _from_graph(self, kind: int) -> bool:
+        example = self.windows[self.reference].operations[self.requests.kinds[kind].example]
+        kernels = example[example["kind"] == KERNEL]
+        return bool(2 * np.count_nonzero(kernels["graph_id"]) > len(kernels))
 
     def _period_us(self, kind: int, units: int) -> float:
         """From one request to the next while nothing was traced; NaN for several kinds."""
@@ -263,19 +299,20 @@ class _Analysis:
         return sum(len(self.requests.found[i][kind].rows) for i in self._windows_of(units, None))
 
     def _span_us(self) -> float:
-        """Length of all the windows on the shared units together."""
-        spans = [0.0]
+        """Length of all the windows on the shared units together, from request to request."""
+        span_us = 0.0
         for index in self._windows_of(self.shared_units, None):
-            rows = self.windows[index].operations
-            if len(rows):
-                spans.append(float(rows["end_ns"].max() - rows["start_ns"].min()) / 1e3)
-        return sum(spans)
+            found = [kind for kind in self.requests.found[index] if len(kind.start_ns)]
+            if found:
+                begin = min(int(kind.start_ns.min()) for kind in found)
+                span_us += (max(int(kind.end_ns.max()) for kind in found) - begin) / 1e3
+        return span_us
 
     def _trace(self, kind: int, launches: Sequence[Launch]) -> Trace:
         latency_us = {
-            units: _median(self._latencies_us(kind, units)) for units in self.measured_units
+            units: self._untraced(kind, units) * _median(self._latencies_us(kind, units))
+            for units in self.measured_units
         }
-        kernels = [launch for launch in launches if launch.kind == "kernel"]
         durations_us = np.array([launch.scaling_us[self.shared_units - 1] for launch in launches])
         pressures = np.array([launch.pressure for launch in launches])
         used_us = pressures.T @ durations_us
@@ -283,7 +320,7 @@ class _Analysis:
         return Trace(
             launches=len(launches),
             requests=self._seen(kind, self.all_units),
-            from_graph=2 * sum(launch.from_graph for launch in kernels) > len(kernels),
+            from_graph=self._from_graph(kind),
             latency_us=tuple(latency_us.values()),
             period_us=tuple(self._period_us(kind, units) for units in self.measured_units),
             pressure=_three(np.clip(used_us / span_us, 0, 1)),
@@ -296,6 +333,13 @@ def _times_us(window: Window, found: Found) -> Floats:
         return np.full(found.rows.shape, np.nan)
     times = (rows["end_ns"] - rows["start_ns"]).astype(np.float64) / 1e3
     return np.where(found.rows < 0, np.nan, times)
+
+
+def _tick_us(window: Window) -> float:
+    """What the timer tells apart: the largest step that all times are multiples of."""
+    if not len(window.operations):
+        return 0.0
+    return float(np.gcd.reduce(window.operations["end_ns"] - window.operations["start_ns"])) / 1e3
 
 
 def _quantiles(times_us: Floats) -> Floats:

@@ -27,7 +27,7 @@ class Thresholds:
     """Kernels with a gain below are insensitive."""
     dominant_gain: float = 0.4
     """Kernels with a gain from here on are dominant if their share is large enough."""
-    dominant_share: float = 0.01
+    dominant_share: float = 0.005
     """Of the request's busy time, for a dominant kernel."""
 
 

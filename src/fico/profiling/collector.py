@@ -5,6 +5,8 @@ One window is recorded at a time: `begin`, some time, `end`, then the window's r
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import mmap
 import os
 import tempfile
@@ -17,12 +19,14 @@ from numpy.typing import NDArray
 from fico import _native
 from fico.runtime.errors import FicoError
 from fico.runtime.paths import shm_dir
+from fico.runtime.processes import look_up
 
 MAGIC = 0x0145_4341_5254_4346
 VERSION = 1
 RECORDS_OFFSET = 4096
 NAMES_BYTES = 1 << 20
 CAPACITY = 400_000
+_PREFIX = "fico-trace-"
 _POLL_S = 0.0005
 _ANSWER_WITHIN_S = 20.0
 
@@ -73,20 +77,20 @@ class TraceFile:
     def __init__(self, capacity: int = CAPACITY) -> None:
         """Make the file; FicoError if there is no room for it."""
         size = RECORDS_OFFSET + capacity * RECORD.itemsize + NAMES_BYTES
-        handle, name = tempfile.mkstemp(prefix="fico-trace-", dir=shm_dir())
-        self.path = Path(name)
+        _remove_stale()
+        handle, self.path = _new_file()
         try:
             os.posix_fallocate(handle, 0, size)
             self._map = mmap.mmap(handle, size)
         except OSError as error:
             self.path.unlink()
+            os.close(handle)
             raise FicoError(
                 f"there is no room for a trace of {size >> 20} MiB in {shm_dir()}: "
                 f"{error.strerror}",
                 "free some, or give the container more (docker run --shm-size=1g)",
             ) from None
-        finally:
-            os.close(handle)
+        self._lock = handle
         self._header: NDArray[np.void] = np.frombuffer(self._map, HEADER, count=1)
         self._records: NDArray[np.void] = np.frombuffer(
             self._map, RECORD, count=capacity, offset=RECORDS_OFFSET
@@ -113,9 +117,11 @@ class TraceFile:
         }
 
     def is_ready(self) -> bool:
-        """Whether a program has taken the file. FicoError if nothing can be recorded in it."""
+        """Whether a live process has taken the file. FicoError if it can record nothing."""
+        if not self.owner or look_up(self.owner) is None:
+            return False
         self._check()
-        return bool(self._header[0]["owner"])
+        return True
 
     @property
     def owner(self) -> int:
@@ -143,6 +149,7 @@ class TraceFile:
     def close(self) -> None:
         """Take the file away; the program's mapping lives on."""
         self.path.unlink(missing_ok=True)
+        os.close(self._lock)
 
     def _want(self, window: int) -> None:
         head = self._header[0]
@@ -151,10 +158,15 @@ class TraceFile:
         deadline = time.monotonic() + _ANSWER_WITHIN_S
         while int(head["recording"]) != window:
             self._check()
+            if look_up(self.owner) is None:
+                raise FicoError(
+                    f"process {self.owner}, which was recorded, has ended",
+                    "profile a program whose processes live until it is stopped",
+                )
             if time.monotonic() > deadline:
                 raise FicoError(
                     f"the collector in process {self.owner} does not answer",
-                    "the program may have ended, or CUPTI may be in use by another profiler",
+                    "CUPTI may be in use by another profiler, or the process be stopped",
                 )
             time.sleep(_POLL_S)
 
@@ -162,3 +174,22 @@ class TraceFile:
         head = self._header[0]
         if head["failed"]:
             raise FicoError(bytes(head["message"]).split(b"\0")[0].decode(errors="replace"))
+
+
+def _new_file() -> tuple[int, Path]:
+    """A file that is locked for as long as this process has the descriptor open."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=shm_dir())
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        # Who removes what is stale may have come between.
+        if os.path.exists(name):
+            return handle, Path(name)
+        os.close(handle)
+
+
+def _remove_stale() -> None:
+    """Take away the files of profilers that were killed: nobody holds their locks."""
+    for path in shm_dir().glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError), path.open("rb") as file:  # another user's, or in use
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()

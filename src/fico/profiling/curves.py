@@ -1,7 +1,9 @@
 """How the duration of a kernel falls with the SMs it has.
 
 A curve goes through the measured medians, made monotone first (a kernel never gets slower by
-having more SMs; what contradicts that is noise). Between them it follows a base:
+having more SMs; what contradicts that is noise) and flat from where each block has an SM for itself
+(SMs without a block change nothing; what contradicts that is noise too). Between them it follows a
+base:
  - plain: linear in 1/SMs, which is exact for a fixed part plus work that spreads over the SMs;
  - waves: fixed part + time of a wave * ceil(blocks / (blocks_per_sm * SMs)), the stairs of a
    kernel whose blocks run in whole waves, which may end at some number of SMs from which on
@@ -48,12 +50,16 @@ def fit_curve(
     """Fit a curve to medians.
 
     `unit_sms[n - 1]` is the number of SMs of n units; `measured_us` were measured on `units`, which
-    rise; NaN is no measurement. `blocks` 0: no stairs. ValueError if nothing was measured.
+    rise; NaN is no measurement. `blocks` 0: not known, and no stairs. ValueError if nothing was
+    measured.
     """
     has = np.isfinite(measured_us)
     at, values = units[has] - 1, measured_us[has]
     if not len(at):
         raise ValueError("a curve needs at least one measured point")
+    flat = (blocks > 0) & (unit_sms[at] >= blocks)
+    if flat.any():
+        values = np.where(flat, np.median(values[flat]), values)
     plain = _Base(unit_sms, None)
     error = _left_out_error(plain, at, values)
     best, best_error, in_waves = plain, error, False
@@ -65,12 +71,15 @@ def fit_curve(
         if wave_error <= max(error, _NOISE):
             best, best_error, in_waves = waves, wave_error, True
     scaling_us = best.curve(at, values)
+    if flat.any():
+        scaling_us[unit_sms >= blocks] = scaling_us[-1]
     return Curve(tuple(scaling_us.tolist()), best_error, in_waves)
 
 
-def right_units(scaling_us: tuple[float, ...], epsilon: float) -> int:
-    """Fewest units at which the duration is at most `epsilon` longer than on all of them."""
-    limit = scaling_us[-1] * (1 + epsilon) * (1 + 1e-9)
+def right_units(scaling_us: tuple[float, ...], epsilon: float, resolution_us: float = 0.0) -> int:
+    """Fewest units at which the duration is at most `epsilon` longer than on all of them, or by no
+    more than what the timer tells apart."""
+    limit = scaling_us[-1] * (1 + 1e-9) + max(epsilon * scaling_us[-1], resolution_us)
     return next(n for n, duration in enumerate(scaling_us, 1) if duration <= limit)
 
 

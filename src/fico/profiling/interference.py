@@ -23,10 +23,14 @@ from fico.records.profile import NEIGHBOURS, Bound, Neighbour, Resource
 Floats = NDArray[np.float64]
 RESOURCES = tuple(Resource)
 
-MEMORY_SENSITIVITY = 0.15
-"""A kernel that a full memory neighbour slows down by more is bound by memory."""
+MEMORY_COST = 1.15
+"""A kernel that a memory neighbour of half strength slows down by more is bound by bandwidth …"""
+FILLED = 1.0
+"""… if its blocks fill the SMs that it had at least this many times; fewer wait for latency."""
 COMPUTE_GAIN = 1.3
 """A kernel that half of the units slow down by more is bound by the SMs' work."""
+MANY_WAVES = 4.0
+"""A kernel of so many waves whose SMs do not matter is bound by what all SMs share."""
 _LEAST_WEIGHT = 0.02
 
 
@@ -89,11 +93,19 @@ def pressure_weights(sensitivities: Floats) -> Floats:
     return np.maximum(sensitivities, _LEAST_WEIGHT)
 
 
-def bound_of(sensitivities: Floats, scaling_us: tuple[float, ...]) -> Bound:
-    """What limits a kernel: memory if taking memory away slows it down, the SMs' work if taking
-    SMs away does, neither if nothing does (too short, or too few blocks)."""
-    if sensitivities[RESOURCES.index(Resource.MEMORY)] >= MEMORY_SENSITIVITY:
+def bound_of(slowdowns: Floats, waves: float, scaling_us: tuple[float, ...]) -> Bound:
+    """What limits a kernel: memory, the SMs' work, or neither.
+
+    `slowdowns` beside NEIGHBOURS; `waves`: how often its blocks fill the SMs that it then had.
+    The memory neighbour of half strength leaves a part of the bandwidth unused, so it takes none
+    from a kernel that needs less than that: who is slowed down needs more. Or it is a kernel of too
+    few blocks, which feels the longer way to memory whatever it needs.
+    """
+    beside = slowdowns[NEIGHBOURS.index(Neighbour(Resource.MEMORY, 0.5))]
+    if beside >= MEMORY_COST and waves >= FILLED:
         return Bound.MEMORY
     half = max(len(scaling_us) // 2, 1)
     gain = scaling_us[half - 1] / scaling_us[-1]
-    return Bound.COMPUTE if gain >= COMPUTE_GAIN else Bound.LATENCY
+    if gain >= COMPUTE_GAIN:
+        return Bound.COMPUTE
+    return Bound.MEMORY if waves >= MANY_WAVES else Bound.LATENCY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import subprocess
 import sys
 
@@ -10,10 +11,11 @@ from fico.records.profile import Neighbour
 from fico.runtime.errors import FicoError
 
 NAME = "fico-neighbour"
+_ANSWER_WITHIN_S = 60.0
 
 
 class NeighbourProcess:
-    """A running neighbour. Its answers come at once; FicoError if it has ended."""
+    """A running neighbour. Its answers come at once; FicoError if it has ended or gives none."""
 
     def __init__(self, gpu: str, units: int, sms: int, emulated: bool) -> None:
         """Start it on so many units, which have so many SMs, and wait until it is ready."""
@@ -25,6 +27,7 @@ class NeighbourProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            process_group=0,  # Ctrl-C is for us
         )
         self._hear("ready")
 
@@ -65,6 +68,10 @@ class NeighbourProcess:
 
     def _hear(self, expected: str | None) -> str:
         assert self._process.stdout is not None
+        # Each question has one line as its answer, so nothing is ever left in our buffer.
+        if not select.select([self._process.stdout], [], [], _ANSWER_WITHIN_S)[0]:
+            self._process.kill()
+            raise FicoError(f"the neighbour gave no answer in {_ANSWER_WITHIN_S:g} s")
         line = self._process.stdout.readline().strip()
         if not line or line != (expected or line):
             raise self._ended()
@@ -74,4 +81,5 @@ class NeighbourProcess:
         self._process.kill()
         _, said = self._process.communicate()
         lines = said.strip().splitlines()
-        return FicoError(f"the neighbour has ended: {lines[-1] if lines else 'without a word'}")
+        words = lines[-1].removeprefix("fico: ") if lines else "without a word"
+        return FicoError(f"the neighbour of the program has ended: {words}")

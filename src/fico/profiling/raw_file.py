@@ -39,7 +39,8 @@ def save(measurement: Measurement, path: Path) -> None:
     alike, which = _factored(operations)
     arrays: dict[str, NDArray[Any]] = {"alike": alike}
     for number, (rows, kinds) in enumerate(zip(operations, which, strict=True)):
-        first_ns = rows["start_ns"].min() if len(rows) else np.uint64(0)
+        # Times begin at 1: 0 is where CUPTI knew none.
+        first_ns = np.maximum(rows["start_ns"].min(), 1) - 1 if len(rows) else np.uint64(0)
         first_call = rows["correlation"].min() if len(rows) else np.uint32(0)
         nodes, node_of = np.unique(rows["graph_node"], return_inverse=True)
         arrays |= {

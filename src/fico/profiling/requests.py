@@ -8,6 +8,7 @@ context) are one kind; the commonest sequence stands for it and the others are a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
@@ -84,8 +85,9 @@ def find_requests(windows: Items[Window], reference: int = 0) -> Requests:
             "let it serve requests all the time, and measure for longer",
         )
     cut = best_cut(pieces_of(main))
-    segments = _segments(main, cut)
-    kinds = _cluster(main, segments)
+    all_segments = [_segments(sequence, cut) for sequence in sequences]
+    segments = all_segments[reference]
+    kinds = _cluster(main, segments, _seen_whole(sequences, all_segments))
     busy_ns = np.add.reduceat(main.end_ns - main.start_ns, segments[:-1])
     # The first and the last are cut off by the window itself.
     inner = np.ones(len(busy_ns), dtype=bool)
@@ -99,10 +101,10 @@ def find_requests(windows: Items[Window], reference: int = 0) -> Requests:
         raise NoRequestsError(_what_was_seen(main, kinds, coverage), _REMEDY)
     for kind in kinds:
         kind.order_by_start(main, segments)
-    found = []
-    for sequence in sequences:
-        window_segments = segments if sequence is main else _segments(sequence, cut)
-        found.append(_match(sequence, window_segments, kinds))
+    found = [
+        _match(sequence, its_segments, kinds)
+        for sequence, its_segments in zip(sequences, all_segments, strict=True)
+    ]
     return Requests(
         kinds=tuple(
             RequestKind(main.order[kind.example], main.signatures[kind.example]) for kind in kinds
@@ -142,6 +144,15 @@ def _identities(sequence: Sequence, segments: Indices) -> Hashes:
     """What each segment consists of, in whatever order."""
     with np.errstate(over="ignore"):
         return np.add.reduceat(mixed(sequence.signatures), segments[:-1])
+
+
+def _seen_whole(sequences: Items[Sequence], segments: Items[Indices]) -> Counter[int]:
+    """How often each sequence of operations was seen in all windows, their edges left out."""
+    seen: Counter[int] = Counter()
+    for sequence, its_segments in zip(sequences, segments, strict=True):
+        if len(its_segments) > 3:
+            seen.update(_identities(sequence, its_segments)[1:-1].tolist())
+    return seen
 
 
 @dataclass(slots=True, eq=False)
@@ -194,8 +205,9 @@ def _time_of(kind: _Kind, busy_ns: Indices) -> int:
     return int(sum(busy_ns[members].sum() for members in kind.members))
 
 
-def _cluster(sequence: Sequence, segments: Indices) -> list[_Kind]:
-    """Group the segments by what they consist of; kinds seen often enough only."""
+def _cluster(sequence: Sequence, segments: Indices, seen: Counter[int]) -> list[_Kind]:
+    """Group the segments by what they consist of; kinds seen often enough only, in this window or
+    in all of them (a decoder fills a window with steps between two prefills)."""
     identities = _identities(sequence, segments)
     different, kind_of, count = np.unique(identities, return_inverse=True, return_counts=True)
     order = np.argsort(kind_of, kind="stable")
@@ -228,7 +240,11 @@ def _cluster(sequence: Sequence, segments: Indices) -> list[_Kind]:
                     [members[variant]],
                 )
             )
-    return [kind for kind in kinds if sum(map(len, kind.members)) >= LEAST_REPEATS]
+    return [
+        kind
+        for kind in kinds
+        if max(sum(map(len, kind.members)), seen[kind.identity]) >= LEAST_REPEATS
+    ]
 
 
 def _match(sequence: Sequence, segments: Indices, kinds: list[_Kind]) -> tuple[Found, ...]:

@@ -35,6 +35,11 @@ class TenantStatus:
     launches: int
     """Kernel launches seen."""
     graph_launches: int
+    request: tuple[int, int, int] | None
+    """Kind of the present request, launch in it, launches of it, each from 1; None without a
+    profile, or before anything of it was launched."""
+    remaining_us: float | None
+    """Of the present request, alone on all units; None as `request`."""
     counters: dict[str, int]
     fall_backs: tuple[FallBack, ...]
     notes: tuple[str, ...]

@@ -6,13 +6,20 @@ import re
 
 # Templates that say nothing by themselves; what they were made with does.
 _GENERIC = re.compile(r"(?:.*_)?(?:kernel\w*|Kernel\d*|launch\w*)$|GemmUniversal|device_kernel")
+_EMPTY = re.compile(r"Kernel\d*$")
+"""Says so little that it is left out."""
 _TELLING = re.compile(
-    r"\b(?:\w*(?:tensorop|gemm|fprop|dgrad|conv|softmax|attention|flash|norm)\w*|\w+(?:Functor|Op|Ops))\b",
+    r"\b(?:\w*(?:tensorop|gemm|fprop|dgrad|conv|softmax|attention|flash|norm)\w*|\w+(?:Op|Ops)"
+    r"|\w*Functor\w*|launch_clamp\w*|(?!gpu_kernel)\w+_kernel(?:_cuda|_impl)?)\b",
     re.IGNORECASE,
 )
+_WRAPPER = re.compile(r"(?:Binary|AUnary|BUnary)Functor$")
+"""Around a functor that tells more."""
+_TILED = re.compile(r"(.*?)_(?:[it]?f\d+|bf\d+|i8)+_.*tilesize(\d+x\d+x\d+)")
+"""Names of cuDNN and cuBLAS: what it is, types and layouts, tile, and what does not tell."""
 
 
-def short_name(name: str, width: int = 48) -> str:
+def short_name(name: str, width: int = 54) -> str:
     """A demangled name without its parameters: `vectorized_elementwise_kernel<CUDAFunctorOnSelf>`.
 
     At most `width` characters; the middle is left out of longer ones, since both ends tell.
@@ -21,8 +28,12 @@ def short_name(name: str, width: int = 48) -> str:
     base = outer.split("::")[-1].strip() or outer.strip() or name
     if _GENERIC.search(base) and arguments:
         telling = [word for word in _TELLING.findall(arguments) if word != base]
+        if len(telling) > 1 and _WRAPPER.match(telling[0]):
+            del telling[0]
         if telling:
-            base = f"{base}<{telling[0]}>"
+            base = telling[0] if _EMPTY.match(base) else f"{base}<{telling[0]}>"
+    if tiled := _TILED.match(base):
+        base = f"{tiled[1]}_{tiled[2]}"
     if len(base) <= width:
         return base
     head = (width - 1) * 2 // 3

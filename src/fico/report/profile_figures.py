@@ -122,7 +122,19 @@ def _kernels(
         title="line width: share of time",
         title_fontsize=8,
     )
-    _sm_axis(axes, unit_sms)
+    # Logarithmic: a kernel that all SMs speed up alike is a straight line, and small gains show.
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    axes.set_xlabel("SMs")
+    ticks = [sms for sms in unit_sms.tolist() if (sms & (sms - 1)) == 0 or sms == unit_sms[-1]]
+    # 128 and 132 would lie upon each other.
+    if len(ticks) > 1 and ticks[-1] < 1.2 * ticks[-2]:
+        del ticks[-2]
+    axes.set_xticks(ticks, [str(sms) for sms in ticks])
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+    axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
+    axes.set_axisbelow(True)
     axes.axhline(1, color=_INK, linewidth=0.6, linestyle=":")
 
 

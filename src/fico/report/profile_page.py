@@ -23,6 +23,7 @@ def profile_page(profile: Profile) -> str:
     traces = summary(profile)
     return environment.get_template("profile.html.j2").render(
         profile=profile,
+        program=" ".join([profile.program, *profile.arguments]),
         colours={str(kernel_class): colour for kernel_class, colour in COLOURS.items()},
         traces=[(trace, trace_svg(profile, trace)) for trace in traces],
         shown_kernels=_SHOWN_KERNELS,

@@ -6,13 +6,24 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from statistics import median_high
 
 import numpy as np
 
 from fico.profiling.classes import Shares, code, shares
 from fico.profiling.prediction import alone_us
-from fico.records.profile import Bound, KernelClass, Launch, Profile, Resource
+from fico.records.profile import (
+    NEIGHBOURS,
+    Bound,
+    KernelClass,
+    Launch,
+    Neighbour,
+    Profile,
+    Resource,
+)
 from fico.report.kernel_names import short_name
+
+_BESIDE_MEMORY = NEIGHBOURS.index(Neighbour(Resource.MEMORY, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +40,12 @@ class KernelRow:
     half_slowdown: float
     """Duration on half of the units over that on all."""
     right_units: int
-    """The largest of its launches."""
+    """Median of its launches."""
     kernel_class: KernelClass
     bound: Bound
-    memory_sensitivity: float
+    """Of most of their time."""
+    memory_slowdown: float
+    """Duration beside a full memory neighbour over that without one; NaN if not measured."""
     fit_error: float
     blocks: int
     relative: tuple[float, ...]
@@ -106,14 +119,21 @@ def _kernel(group: Sequence[Launch], busy_us: float) -> KernelRow:
         share=sum(launch.duration_us for launch in group) / (busy_us or 1),
         duration_us=float(np.median([launch.duration_us for launch in group])),
         half_slowdown=float(relative[half - 1]),
-        right_units=max(launch.right_units for launch in group),
+        right_units=median_high(launch.right_units for launch in group),
         kernel_class=first.kernel_class,
-        bound=first.bound,
-        memory_sensitivity=float(np.median([launch.sensitivity[1] for launch in group])),
+        bound=_mostly(group),
+        memory_slowdown=float(np.median([launch.slowdowns[_BESIDE_MEMORY] for launch in group])),
         fit_error=_fit_error(group),
         blocks=int(np.prod(first.grid)),
         relative=tuple(relative.tolist()),
     )
+
+
+def _mostly(group: Sequence[Launch]) -> Bound:
+    time_us: defaultdict[Bound, float] = defaultdict(float)
+    for launch in group:
+        time_us[launch.bound] += launch.duration_us
+    return max(time_us, key=time_us.__getitem__)
 
 
 def _fit_error(launches: Sequence[Launch]) -> float:

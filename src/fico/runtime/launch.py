@@ -25,6 +25,7 @@ from fico.runtime.tenant import (
     check_startable,
     execute,
     join,
+    prepare_profile,
     tenant_environment,
 )
 
@@ -92,6 +93,7 @@ class Launch:
                     _fork(tenant, session)
                 for tenant in self._tenants:
                     with _errors_of(tenant.spec):
+                        prepare_profile(session, tenant.spec, tenant.pid)
                         tenant.member = join(arena, tenant.spec, tenant.pid)
                 self._start_pumps()
                 for tenant in self._tenants:

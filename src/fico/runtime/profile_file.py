@@ -103,7 +103,7 @@ def check_gpu(profile: Profile, gpu: Gpu, *, force: bool = False) -> None:
     if different and not force:
         raise ForeignProfileError(
             f"the profile of {profile.program} was measured on {'; '.join(different)}",
-            f"{_ANEW}, or force its use",
+            f"{_ANEW}, or use it with --force-profile",
         )
 
 

@@ -66,6 +66,8 @@ def tenant_status(row: _native.TenantRow) -> TenantStatus:
         joined_s=row["joined_s"],
         launches=counters["launches"],
         graph_launches=counters["graph_launches"],
+        request=row["progress"] if row["progress"][0] else None,
+        remaining_us=row["remaining_us"] if row["progress"][0] else None,
         counters=dict(counters),
         fall_backs=fall_backs,
         notes=tuple(row["notes"]),

@@ -5,7 +5,7 @@ import re
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import NoReturn
 
 from fico import _native
@@ -39,6 +39,10 @@ class TenantSpec:
     """Set on top of the caller's."""
     folder: str | None = None
     """Working directory; None: the caller's."""
+    profile: Path | None = None
+    """Of its program, as `fico profile` wrote it; None: it has none."""
+    force_profile: bool = False
+    """Use the profile also if it is of another GPU or driver."""
 
     def check(self) -> None:
         """UsageError for a name or a size that can't be."""
@@ -109,9 +113,28 @@ def tenant_environment(
         environment.update(session.mps.environment())
     else:
         environment.setdefault("FICO_EMULATED_STATE", str(session.device_path))
+    if spec.profile is not None:
+        environment["FICO_PROFILE_TABLE"] = str(_profile_table(session, os.getpid()))
     if spec.memory_bytes:
         environment["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = f"0={spec.memory_bytes // _MIB}M"
     return environment
+
+
+def _profile_table(session: Session, pid: int) -> Path:
+    return session.folder / f"profile-{pid}"
+
+
+def prepare_profile(session: Session, spec: TenantSpec, pid: int) -> None:
+    """Lay the tenant's profile ready for its program, which this process will become.
+
+    FicoError if it can't be read or is of another GPU or driver.
+    """
+    if spec.profile is None:
+        return
+    from fico.runtime.kernel_table import write_kernel_table
+
+    table = _profile_table(session, pid)
+    write_kernel_table(spec.profile, session.gpu, table, force=spec.force_profile)
 
 
 def check_startable(spec: TenantSpec, emulated: bool) -> Program:
@@ -159,6 +182,7 @@ def become_tenant(spec: TenantSpec, selector: str, policy: str | None) -> NoRetu
     with sessions_locked():
         session, arena, started = ensure_session(selector, policy)
         try:
+            prepare_profile(session, spec, os.getpid())
             member = join(arena, spec, os.getpid())
         except BaseException:
             if started:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from fico import _native
-from fico.records.profile import Bound, KernelClass, Launch, Profile
+from fico.records.profile import Bound, Launch, Profile
+from fico.runtime.kernel_table import CLASSES
 
 # As native/profile/kernel.hpp numbers them.
-CLASSES = {KernelClass.NEUTRAL: 0, KernelClass.DOMINANT: 1, KernelClass.INSENSITIVE: 2}
 BOUNDS = {Bound.LATENCY: 0, Bound.COMPUTE: 1, Bound.MEMORY: 2}
 
 

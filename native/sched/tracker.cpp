@@ -1,0 +1,86 @@
+#include "sched/tracker.hpp"
+
+#include <algorithm>
+
+namespace fico::sched {
+
+Tracker::Tracker(const profile::Table& table)
+    : launches_(table.launches()), traces_(table.traces()) {
+  places_.reserve(launches_.size());
+  for (std::uint32_t i = 0; i < launches_.size(); ++i) {
+    places_.push_back({launches_[i].signature, i});
+  }
+  std::ranges::sort(places_, [](const Place& a, const Place& b) {
+    return a.signature != b.signature ? a.signature < b.signature : a.launch < b.launch;
+  });
+}
+
+Tracker::Step Tracker::launched(std::uint64_t signature) {
+  if (expected_ != kNone && launches_[expected_].signature == signature) {
+    remember(signature);
+    return stand_at(expected_, false);
+  }
+  const std::uint32_t place = best_place(signature);
+  // What is not in the profile may come between: the next launch is expected as before.
+  if (place == kNone) return {};
+  const bool begins = traces_[trace_of(place)].first == place;
+  remember(signature);
+  return stand_at(place, !(begins && expected_ == kNone));
+}
+
+void Tracker::launched_whole(std::uint32_t trace) {
+  const profile::TableTrace& range = traces_[trace];
+  const std::uint32_t from = range.last - std::min(range.last - range.first, kMemory);
+  for (std::uint32_t i = from; i < range.last; ++i) remember(launches_[i].signature);
+  expected_ = kNone;
+}
+
+std::uint32_t Tracker::trace_of(std::uint32_t launch) const {
+  const auto after = std::ranges::upper_bound(traces_, launch, {}, &profile::TableTrace::first);
+  return static_cast<std::uint32_t>(after - traces_.begin()) - 1;
+}
+
+// Of all launches with this signature the first of a request, if one is due. Else the one before
+// which the most of what came last stands too; of equal ones the next after where the program was
+// thought to be.
+std::uint32_t Tracker::best_place(std::uint64_t signature) const {
+  std::uint32_t best = kNone;
+  std::uint32_t best_likeness = 0;
+  auto at = std::ranges::lower_bound(places_, signature, {}, &Place::signature);
+  for (; at != places_.end() && at->signature == signature; ++at) {
+    if (expected_ == kNone && traces_[trace_of(at->launch)].first == at->launch) return at->launch;
+    const std::uint32_t found = likeness(at->launch);
+    const bool is_next = expected_ != kNone && best < expected_ && at->launch >= expected_;
+    if (best == kNone || found > best_likeness || (found == best_likeness && is_next)) {
+      best = at->launch;
+      best_likeness = found;
+    }
+  }
+  return best;
+}
+
+// How many launches before this one are those that came last.
+std::uint32_t Tracker::likeness(std::uint32_t launch) const {
+  const std::uint32_t first = traces_[trace_of(launch)].first;
+  const auto most =
+      static_cast<std::uint32_t>(std::min<std::uint64_t>({launch - first, kMemory, remembered_}));
+  std::uint32_t same = 0;
+  while (same < most &&
+         memory_[(remembered_ - 1 - same) % kMemory] == launches_[launch - 1 - same].signature) {
+    ++same;
+  }
+  return same;
+}
+
+void Tracker::remember(std::uint64_t signature) {
+  memory_[remembered_ % kMemory] = signature;
+  ++remembered_;
+}
+
+Tracker::Step Tracker::stand_at(std::uint32_t launch, bool resynced) {
+  const bool completes = launch + 1 == traces_[trace_of(launch)].last;
+  expected_ = completes ? kNone : launch + 1;
+  return {launch, resynced, completes};
+}
+
+}  // namespace fico::sched

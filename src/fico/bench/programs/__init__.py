@@ -1,0 +1,1 @@
+"""The programs that `fico bench` measures with: ordinary servers that know nothing of Fico."""

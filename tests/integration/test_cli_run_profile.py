@@ -1,0 +1,106 @@
+"""`fico run --profile`: the library knows where the program is in its requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fico.records.gpu import Gpu
+from fico.records.profile import Launch, Profile
+from fico.runtime import profile_file
+from fico.runtime.gpus import EMULATED, find_gpu
+from helpers import built
+from helpers.cli import Cli, new_cli, read_line
+from helpers.profiles import synthetic_profile
+
+# Kernels of a request, with their grids, as request_loop launches them: blocks of 256 threads.
+KERNELS = (("gemm", 64), ("norm", 8), ("gemm", 64), ("head", 4))
+REQUEST = "token=" + ",".join(f"{name}*{blocks}" for name, blocks in KERNELS)
+
+
+@pytest.fixture
+def fico(tmp_path: Path) -> Iterator[Cli]:
+    yield from new_cli(tmp_path)
+
+
+def profile_of(gpu: Gpu) -> Profile:
+    model = synthetic_profile("vgg16-bs8-graph")
+
+    def launch(position: int, name: str, blocks: int) -> Launch:
+        return replace(
+            model.launches[position],
+            position=position,
+            name=name,
+            mangled=name,
+            grid=(blocks, 1, 1),
+            block=(256, 1, 1),
+            gap_us=1.0,
+            duration_us=9.0,
+        )
+
+    launches = tuple(launch(place, *kernel) for place, kernel in enumerate(KERNELS))
+    traces = (replace(model.traces[0], launches=len(launches)),)
+    return replace(model, gpu=gpu, launches=launches, traces=traces)
+
+
+def loop(*options: str) -> list[str]:
+    kernels = [f"{name} op=spin us_per_block=5" for name in dict(KERNELS)]
+    words = [word for kernel in kernels for word in ("--kernel", kernel)]
+    return [str(built.program("request_loop")), *words, "--request", REQUEST, *options]
+
+
+@pytest.mark.parametrize("options", [[], ["--graph"]], ids=["eager", "graph"])
+def test_requests_are_recognised(fico: Cli, options: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "loop.fico"
+    profile_file.save(profile_of(find_gpu(EMULATED)), path)
+    program = fico.start(
+        "run", "--name", "loop", "--quota", "8u", "--profile", str(path), "--", *loop(*options)
+    )
+    assert read_line(program) == "ready\n"
+    first = fico.tenants()["loop"]
+    while (row := fico.tenants()["loop"])["counters"]["requests"] < 50:
+        assert program.poll() is None
+    kind, launch, launches = row["request"]
+    assert (kind, launches) == (1, len(KERNELS))
+    assert row["remaining_us"] == pytest.approx(10 * (launches - launch + 1))
+    counters = row["counters"]
+    assert counters["resyncs"] == first["counters"]["resyncs"] == 0
+    assert counters["unprofiled_launches"] == 0
+    calls = counters["graph_launches"] if options else counters["launches"]
+    per_request = 1 if options else len(KERNELS)
+    # The counters are read one after the other, while the program goes on.
+    assert counters["requests"] == pytest.approx(calls / per_request, abs=3)
+    assert "requests of its profile; now launch" in fico("status").out
+
+
+def test_a_profile_of_another_gpu_is_refused_unless_forced(fico: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "foreign.fico"
+    profile_file.save(synthetic_profile("vgg16-bs8-graph"), path)
+    done = fico("run", "--profile", str(path), "--", "true")
+    assert done.code == 1
+    assert "was measured on GPU NVIDIA H200 (synthetic), here it is" in done.line
+    assert "--force-profile" in done.line
+    assert fico.leftovers() == []
+    assert fico("run", "--profile", str(path), "--force-profile", "--", "true").code == 0
+
+
+def test_a_damaged_profile_starts_nothing(fico: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.fico"
+    path.write_bytes(b"no profile")
+    done = fico("run", "--profile", str(path), "--", "true")
+    assert done.code == 1
+    assert "damaged.fico is damaged, or no profile" in done.line
+    assert fico("run", "--profile", "/nowhere.fico", "--", "true").code == 2
+    assert fico.leftovers() == []
+
+
+def test_a_table_that_can_not_be_read_leaves_the_program_alone(fico: Cli) -> None:
+    program = fico.start("run", "--", *loop(), FICO_PROFILE_TABLE="/nowhere")
+    assert read_line(program) == "ready\n"
+    (row,) = fico.tenants().values()
+    assert row["request"] is None
+    program.communicate("stop\n")
+    assert program.returncode == 0
