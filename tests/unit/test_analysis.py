@@ -11,7 +11,7 @@ from fico.profiling import prediction
 from fico.profiling.analysis import analyse
 from fico.profiling.classes import Thresholds, evaluate, reclassified, shares
 from fico.profiling.records import KERNEL, Pace
-from fico.records.profile import Bound, KernelClass, Profile
+from fico.records.profile import Bound, KernelClass, Profile, Resource
 from helpers.raw_records import UNIT_SMS, Call, Recorder, Step, closed_loop, measurement, network
 
 STEPS = (
@@ -160,6 +160,23 @@ def test_a_profile_is_of_the_program_without_tracing(graph: bool) -> None:
     slower = paced(on_8_us + 5, on_16_us + 5)
     for launch, was in zip(slower.launches, traced.launches, strict=True):
         assert (launch.gap_us, launch.scaling_us) == (was.gap_us, was.scaling_us)
+
+
+def test_an_operation_of_long_before_does_not_count_as_time_without_pressure() -> None:
+    made = measurement(closed_loop(STEPS, 15, graph=True))
+    trace = analyse(made).traces[0]
+    alone = [window.units for window in made.windows if window.neighbour is None]
+    periods_us = dict(zip(alone, trace.latency_us, strict=True))
+    windows = []
+    for window in made.windows:
+        operations = window.operations.copy()
+        for time in ("start_ns", "end_ns"):
+            operations[time][1:] += 1_000_000_000
+        windows.append(replace(window, operations=operations))
+    paces = tuple(Pace(1e6 / periods_us[window.units], float("nan")) for window in windows)
+    found = analyse(replace(made, windows=tuple(windows), paces=paces)).traces[0]
+    # Beside it the neighbour lost 30% of memory bandwidth.
+    assert found.pressure[list(Resource).index(Resource.MEMORY)] == pytest.approx(0.3, rel=0.1)
 
 
 def test_all_units_must_be_measured() -> None:
