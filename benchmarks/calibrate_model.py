@@ -44,11 +44,11 @@ class Settings:
 
     stagger: float = 0.5
     drain: float = 0.15
-    overlap: float = 0.15
+    overlap: float = 0.1
     shared_gap_us: float = 0.35
     compute: float = 1.0
     memory: float = 1.0
-    l2: float = 0.5
+    l2: float = 0.75
 
 
 TRIED = {

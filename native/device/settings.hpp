@@ -19,12 +19,12 @@ struct Settings {
   /// Kernels whose blocks lie on the same SMs: the part of the SM's issue rate that they do not
   /// take from each other, 0 to 1. At 0 each has what its share of the room is, at 1 each runs as
   /// alone.
-  double overlap = 0.15;
+  double overlap = 0.1;
   /// How much longer the gap before a kernel is while kernels of other processes run. For those who
   /// drive the model: it sees a kernel when its gap is over.
   double shared_gap_us = 0.35;
   /// Weight of sensitivity × pressure, for each resource.
-  std::array<double, profile::kResources> interference{1, 1, 0.5};
+  std::array<double, profile::kResources> interference{1, 1, 0.75};
 };
 
 }  // namespace fico::device
