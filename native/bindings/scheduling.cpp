@@ -12,7 +12,9 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "device/settings.hpp"
 #include "policy/policy.hpp"
+#include "profile/footprint.hpp"
 #include "sched/work.hpp"
 #include "sim/simulation.hpp"
 
@@ -40,16 +42,19 @@ nb::object array_of(std::vector<Value> values) {
 
 Trace make_trace(const Table<double>& duration_us, const Vector<double>& gap_us,
                  const Vector<std::uint32_t>& blocks, const Vector<std::uint32_t>& blocks_per_sm,
-                 const Table<double>& sensitivity, const Table<double>& pressure,
-                 const Vector<std::uint32_t>& right_units, const Vector<std::uint8_t>& kernel_class,
-                 const Vector<std::uint8_t>& bound, bool from_graph) {
+                 const Vector<std::uint32_t>& threads, const Vector<std::uint32_t>& registers,
+                 const Vector<std::uint32_t>& shared_bytes, const Table<double>& sensitivity,
+                 const Table<double>& pressure, const Vector<std::uint32_t>& right_units,
+                 const Vector<std::uint8_t>& kernel_class, const Vector<std::uint8_t>& bound,
+                 bool from_graph) {
   const std::size_t launches = duration_us.shape(0);
   const std::size_t units = duration_us.shape(1);
   if (units < 1 || units > profile::kMaxUnits) {
     throw nb::value_error("duration_us has 1 to 64 columns, one a unit");
   }
   for (const std::size_t length :
-       {gap_us.shape(0), blocks.shape(0), blocks_per_sm.shape(0), sensitivity.shape(0),
+       {gap_us.shape(0), blocks.shape(0), blocks_per_sm.shape(0), threads.shape(0),
+        registers.shape(0), shared_bytes.shape(0), sensitivity.shape(0),
         pressure.shape(0), right_units.shape(0), kernel_class.shape(0), bound.shape(0)}) {
     if (length != launches) throw nb::value_error("all arrays have a row a launch");
   }
@@ -76,6 +81,9 @@ Trace make_trace(const Table<double>& duration_us, const Vector<double>& gap_us,
     kernel.gap_us = static_cast<float>(gap_us(k));
     kernel.blocks = blocks(k);
     kernel.blocks_per_sm = blocks_per_sm(k);
+    const auto footprint = profile::footprint_of({threads(k), registers(k), shared_bytes(k)},
+                                                 kernel.blocks_per_sm);
+    std::ranges::copy(footprint, kernel.footprint);
     kernel.right_units = static_cast<std::uint16_t>(right_units(k));
     kernel.kernel_class = static_cast<profile::Class>(kernel_class(k));
     kernel.bound = static_cast<profile::Bound>(bound(k));
@@ -176,7 +184,8 @@ nb::list timeline_of(const sim::Result& result) {
 nb::dict simulate(
     const std::vector<std::uint32_t>& sms_per_unit, const std::vector<sim::Tenant>& tenants,
     const nb::object& policy, const policy::Values& settings, std::uint64_t seed, double until_us,
-    const sim::Costs& costs, std::pair<double, double> segment_us,
+    const sim::Costs& costs, const device::Settings& device,
+    std::pair<double, double> segment_us,
     const std::vector<std::pair<double, std::vector<std::pair<std::uint32_t, std::uint32_t>>>>&
         quota_changes,
     bool timeline) {
@@ -184,6 +193,7 @@ nb::dict simulate(
                    .tenants = tenants,
                    .quota_changes = {},
                    .costs = costs,
+                   .device = device,
                    .cut = {segment_us.first, segment_us.second},
                    .seed = seed,
                    .until_us = until_us,
@@ -328,25 +338,40 @@ void add_scheduling(nb::module_& m) {
           "__init__",
           [](Trace* self, const Table<double>& duration_us, const Vector<double>& gap_us,
              const Vector<std::uint32_t>& blocks, const Vector<std::uint32_t>& blocks_per_sm,
-             const Table<double>& sensitivity, const Table<double>& pressure,
+             const Vector<std::uint32_t>& threads, const Vector<std::uint32_t>& registers,
+             const Vector<std::uint32_t>& shared_bytes, const Table<double>& sensitivity, const Table<double>& pressure,
              const Vector<std::uint32_t>& right_units, const Vector<std::uint8_t>& kernel_class,
              const Vector<std::uint8_t>& bound, bool from_graph) {
-            new (self) Trace(make_trace(duration_us, gap_us, blocks, blocks_per_sm, sensitivity,
-                                        pressure, right_units, kernel_class, bound, from_graph));
+            new (self) Trace(make_trace(duration_us, gap_us, blocks, blocks_per_sm, threads,
+                                        registers, shared_bytes, sensitivity, pressure, right_units, kernel_class, bound, from_graph));
           },
-          "duration_us"_a, "gap_us"_a, "blocks"_a, "blocks_per_sm"_a, "sensitivity"_a, "pressure"_a,
+          "duration_us"_a, "gap_us"_a, "blocks"_a, "blocks_per_sm"_a, "threads"_a, "registers"_a,
+          "shared_bytes"_a, "sensitivity"_a, "pressure"_a,
           "right_units"_a, "kernel_class"_a, "bound"_a, "from_graph"_a = true)
       .def("__len__", [](const Trace& trace) { return trace.kernels.size(); });
   nb::class_<sim::Costs>(m, "SimCosts")
       .def(
           "__init__",
           [](sim::Costs* self, double boundary_us, double hop_us, double resume_us,
-             double stream_gap_us, double shared_gap_us) {
-            new (self) sim::Costs{boundary_us, hop_us, resume_us, stream_gap_us, shared_gap_us};
+             double stream_gap_us) {
+            new (self) sim::Costs{boundary_us, hop_us, resume_us, stream_gap_us};
           },
           "boundary_us"_a = sim::Costs{}.boundary_us, "hop_us"_a = sim::Costs{}.hop_us,
-          "resume_us"_a = sim::Costs{}.resume_us, "stream_gap_us"_a = sim::Costs{}.stream_gap_us,
-          "shared_gap_us"_a = sim::Costs{}.shared_gap_us);
+          "resume_us"_a = sim::Costs{}.resume_us, "stream_gap_us"_a = sim::Costs{}.stream_gap_us);
+  nb::class_<device::Settings>(m, "DeviceSettings")
+      .def(
+          "__init__",
+          [](device::Settings* self, double stagger, double drain, double overlap,
+             double shared_gap_us, double compute, double memory, double l2) {
+            new (self)
+                device::Settings{stagger, drain, overlap, shared_gap_us, {compute, memory, l2}};
+          },
+          "stagger"_a = device::Settings{}.stagger, "drain"_a = device::Settings{}.drain,
+          "overlap"_a = device::Settings{}.overlap,
+          "shared_gap_us"_a = device::Settings{}.shared_gap_us,
+          "compute"_a = device::Settings{}.interference[0],
+          "memory"_a = device::Settings{}.interference[1],
+          "l2"_a = device::Settings{}.interference[2]);
   nb::class_<sim::Tenant>(m, "SimTenant")
       .def(
           "__init__",
@@ -363,7 +388,7 @@ void add_scheduling(nb::module_& m) {
           "dies_us"_a = policy::kForever_us);
   m.def("simulate", &simulate, "sms_per_unit"_a, "tenants"_a, "policy"_a,
         "settings"_a = policy::Values{}, "seed"_a = 0, "until_us"_a = policy::kForever_us,
-        "costs"_a = sim::Costs{},
+        "costs"_a = sim::Costs{}, "device"_a = device::Settings{},
         "segment_us"_a = std::pair{sched::Cut{}.shortest_us, sched::Cut{}.longest_us},
         "quota_changes"_a =
             std::vector<std::pair<double, std::vector<std::pair<std::uint32_t, std::uint32_t>>>>{},

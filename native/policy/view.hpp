@@ -51,8 +51,10 @@ struct alignas(64) Row {
   double due_us = 0;    // when its own slice, with nobody beside it, would have ended the request
   double mark_us = 0;   // what its last grant said (Grant::mark_us)
   float remaining_us = 0;      // of the request, from the present work on: alone on all units
-  float remaining_own_us = 0;  // the same on its own slice
+  // The same on its own slice, beside the tenants that are in a request now: times `stretch`.
+  float remaining_own_us = 0;
   float request_us = 0;        // of the whole request, alone on all units
+  float stretch = 1;           // how much longer on units of its own beside those tenants
   float in_flight_us = 0;      // of work granted that has not ended: alone on all units
   std::uint32_t work = 0;      // of its table: present or next
   Units units{};               // granted
@@ -72,7 +74,9 @@ struct View {
   std::uint32_t count;  // slots in use: some may be absent
   const Member* members;
   const Row* rows;
-  const profile::Kernel* const* work;  // of each slot: what `Row::work` names, null if not known
+  // Of each slot, null if not known: what `Row::work` names, and the whole request as one kernel.
+  const profile::Kernel* const* work;
+  const profile::Kernel* const* request;
 
   const Row& own() const { return rows[self]; }
   Units slice() const { return members[self].own; }

@@ -11,6 +11,9 @@ namespace {
 
 // Of a request on its own slice.
 constexpr double kMostDebt = 0.25;
+// The gap before a kernel is so much longer beside others, also on units of its own
+// (docs/device-model.md).
+constexpr double kSharedGap_us = 0.35;
 
 }  // namespace
 
@@ -40,6 +43,7 @@ void Core::leave(std::uint32_t slot) {
   board_.members[slot].present = false;
   plans_[slot] = nullptr;
   facts_[slot] = nullptr;
+  requests_[slot] = nullptr;
   Row& row = board_.rows[slot];
   const bool on_device = row.phase == Phase::kGranted;
   const Row last = row;
@@ -67,11 +71,35 @@ void Core::set_position(std::uint32_t slot, std::uint32_t work) {
   facts_[slot] = &next.facts;
   row.remaining_us = next.remaining_us[all_];
   const std::uint32_t own = std::clamp(board_.members[slot].own.size(), 1U, all_ + 1);
-  row.remaining_own_us = next.remaining_us[own - 1];
+  row.stretch = stretch(slot);
+  row.remaining_own_us = next.remaining_us[own - 1] * row.stretch;
+}
+
+// What memory, L2 and longer gaps cost a request on units of its own, beside those that are in a
+// request now.
+float Core::stretch(std::uint32_t slot) const {
+  double used[profile::kResources] = {};
+  bool alone = true;
+  for (std::uint32_t other = 0; other < board_.count; ++other) {
+    if (other == slot || board_.rows[other].phase == Phase::kIdle) continue;
+    alone = false;
+    for (std::uint32_t r = 0; requests_[other] && r < profile::kResources; ++r) {
+      used[r] += requests_[other]->pressure[r];
+    }
+  }
+  if (alone) return 1;
+  const Plan& plan = *plans_[slot];
+  const std::uint32_t own = std::clamp(board_.members[slot].own.size(), 1U, all_ + 1);
+  double stretch = 1 + kSharedGap_us * plan.work.back().last / plan.work[0].remaining_us[own - 1];
+  for (std::uint32_t r = 0; r < profile::kResources; ++r) {
+    stretch += plan.whole.sensitivity[r] * std::min(1.0, used[r]);
+  }
+  return static_cast<float>(stretch);
 }
 
 void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
   plans_[slot] = &plan;
+  requests_[slot] = &plan.whole;
   Row& row = board_.rows[slot];
   // What the request before ended late, less the time since: the next one is due earlier by it.
   const double ended_us = row.since_us;
@@ -87,7 +115,7 @@ void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
 Decision Core::want(double now_us, std::uint32_t slot) {
   Row& row = board_.rows[slot];
   const View view{now_us,      slot,  board_.unit_count, board_.count, board_.members,
-                  board_.rows, facts_};
+                  board_.rows, facts_, requests_};
   Grant grant = policy_.decide(view);
   if (!grant.run) {
     const double bound_us = row.since_us + policy_.longest_hold_us();
@@ -154,6 +182,7 @@ void Core::end(double now_us, std::uint32_t slot) {
   row.exclusive = false;
   plans_[slot] = nullptr;
   facts_[slot] = nullptr;
+  requests_[slot] = nullptr;
 }
 
 }  // namespace fico::sched

@@ -53,6 +53,7 @@ class Core {
 
  private:
   void set_position(std::uint32_t slot, std::uint32_t work);
+  float stretch(std::uint32_t slot) const;
   policy::Grant confirmed(const policy::View& view, policy::Grant grant) const;
 
   const policy::Policy& policy_;
@@ -60,6 +61,7 @@ class Core {
   std::uint32_t all_;  // index of all units in the arrays of a profile
   const Plan* plans_[policy::kMaxTenants] = {};
   const profile::Kernel* facts_[policy::kMaxTenants] = {};
+  const profile::Kernel* requests_[policy::kMaxTenants] = {};
   std::uint32_t granted_to_[policy::kMaxTenants] = {};
 };
 

@@ -28,6 +28,7 @@ struct Work {
 
 struct Plan {
   std::vector<Work> work;
+  profile::Kernel whole{};  // facts of all kernels together
   bool from_graph = true;
 };
 

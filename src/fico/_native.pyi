@@ -194,6 +194,9 @@ class SimTrace:
         gap_us: Array,
         blocks: Array,
         blocks_per_sm: Array,
+        threads: Array,
+        registers: Array,
+        shared_bytes: Array,
         sensitivity: Array,
         pressure: Array,
         right_units: Array,
@@ -204,8 +207,10 @@ class SimTrace:
         """C-contiguous arrays with a row a launch. ValueError names what does not fit.
 
         duration_us: float64 [launch, unit], alone on 1, 2, … all units. gap_us: float64, from the
-        end of the launch before. blocks, blocks_per_sm, right_units: uint32. sensitivity, pressure:
-        float64 [launch, 3], of compute, memory, L2. kernel_class, bound: uint8, as in `Kernel`.
+        end of the launch before. blocks, blocks_per_sm, right_units: uint32; threads and
+        shared_bytes of a block and registers of a thread, uint32: what a block takes of an SM.
+        sensitivity, pressure: float64 [launch, 3], of compute, memory, L2. kernel_class, bound:
+        uint8, as in `Kernel`.
         """
     def __len__(self) -> int: ...
 
@@ -218,10 +223,23 @@ class SimCosts:
         hop_us: float = 0.2,
         resume_us: float = 3.0,
         stream_gap_us: float = 1.0,
-        shared_gap_us: float = 0.5,
     ) -> None:
         """Between pieces of a graph; of a change of partition; of a hold that ends; between kernels
-        of an eager program; and how much longer each gap is while other tenants' kernels run."""
+        of an eager program."""
+
+class DeviceSettings:
+    """Of the device model: docs/device-model.md. What is not given is as calibrated."""
+
+    def __init__(
+        self,
+        stagger: float = ...,
+        drain: float = ...,
+        overlap: float = ...,
+        shared_gap_us: float = ...,
+        compute: float = ...,
+        memory: float = ...,
+        l2: float = ...,
+    ) -> None: ...
 
 class SimTenant:
     """A program that serves its requests one after another."""
@@ -283,6 +301,7 @@ def simulate(
     seed: int = 0,
     until_us: float = 1e300,
     costs: SimCosts = ...,
+    device: DeviceSettings = ...,
     segment_us: tuple[float, float] = (50.0, 150.0),
     quota_changes: list[tuple[float, list[tuple[int, int]]]] = [],
     timeline: bool = False,

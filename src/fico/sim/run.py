@@ -69,6 +69,7 @@ def simulate(
     seed: int = 0,
     until_us: float = 1e300,
     costs: _native.SimCosts | None = None,
+    device: _native.DeviceSettings | None = None,
     segment_us: tuple[float, float] = (50.0, 150.0),
     timeline: bool = False,
 ) -> Result:
@@ -95,6 +96,7 @@ def simulate(
         seed=seed,
         until_us=until_us,
         costs=costs or _native.SimCosts(),
+        device=device or _native.DeviceSettings(),
         segment_us=segment_us,
         timeline=timeline,
     )

@@ -20,11 +20,17 @@ def trace_of(launches: Sequence[Launch], from_graph: bool) -> _native.SimTrace:
     def column(values: list[int], dtype: type) -> _native.Array:
         return np.asarray(values, dtype=dtype)
 
+    def product(shape: tuple[int, int, int]) -> int:
+        return int(np.prod(shape, dtype=np.int64))
+
     return _native.SimTrace(
         duration_us=np.array([launch.scaling_us for launch in launches], dtype=np.float64),
         gap_us=np.array([max(0.0, launch.gap_us) for launch in launches], dtype=np.float64),
-        blocks=column([max(1, int(np.prod(x.grid, dtype=np.int64))) for x in launches], np.uint32),
+        blocks=column([max(1, product(x.grid)) for x in launches], np.uint32),
         blocks_per_sm=column([max(1, x.blocks_per_sm) for x in launches], np.uint32),
+        threads=column([product(x.block) for x in launches], np.uint32),
+        registers=column([x.registers for x in launches], np.uint32),
+        shared_bytes=column([x.shared_bytes for x in launches], np.uint32),
         sensitivity=np.array([launch.sensitivity for launch in launches], dtype=np.float64),
         pressure=np.array([launch.pressure for launch in launches], dtype=np.float64),
         right_units=column([x.right_units for x in launches], np.uint32),
