@@ -187,9 +187,15 @@ double Model::threshold(const Running& kernel) {
 void Model::settle(double now_us) {
   for (bool released = true; released;) {
     released = false;
+    for (auto& segment : segments_) segment.blocked = false;
     for (auto id : order_) {
       auto& kernel = running_[id];
-      if (!kernel.dispatched) released |= take_free(kernel, now_us);
+      if (kernel.dispatched) continue;
+      released |= take_free(kernel, now_us);
+      if (kernel.dispatched) continue;
+      for (std::size_t s = 0; s < segments_.size(); ++s) {
+        segments_[s].blocked |= kernel.may_use[s];
+      }
     }
   }
   claim(now_us);
@@ -208,12 +214,13 @@ bool Model::take_free(Running& kernel, double now_us) {
   if (wanted > kRounding) {
     double free = 0;
     for (std::size_t s = 0; s < segments_.size(); ++s) {
-      if (kernel.may_use[s]) free += free_room(kernel, s, {}, 0);
+      if (kernel.may_use[s] && !segments_[s].blocked) free += free_room(kernel, s, {}, 0);
     }
     if (free > kRounding) {
       const double part = std::min(1.0, wanted / free);
       for (std::size_t s = 0; s < segments_.size(); ++s) {
-        if (kernel.may_use[s]) take(kernel, s, free_room(kernel, s, {}, 0) * part);
+        if (!kernel.may_use[s] || segments_[s].blocked) continue;
+        take(kernel, s, free_room(kernel, s, {}, 0) * part);
       }
       kernel.held = part < 1 ? kernel.most : kernel.held + free;
       kernel.stale = true;

@@ -91,6 +91,7 @@ class Model {
     Footprint taken{};        // SMs' worth of each resource
     std::uint32_t owner = 0;  // the kernel that what comes free here goes to
     bool owned = false;
+    bool blocked = false;  // a kernel that still has blocks to start comes first here
   };
 
   struct Running {

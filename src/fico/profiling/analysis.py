@@ -227,7 +227,9 @@ class _Analysis:
     def _pressures(self) -> list[Floats]:
         """Of each kind: (positions, resources).
 
-        What was measured is the mean over all that the program did on the shared units.
+        What was measured is the mean over all that the program did on the shared units, while it
+        was not traced. Its period then says over which time, where there is one: what was recorded
+        begins with the parts of a request, and now and then with an operation of long before.
         """
         total = program_pressure(self.measurement.neighbours)
         parts, counts = [], []
@@ -242,7 +244,10 @@ class _Analysis:
             pressure_weights(sensitivity(self._slowdowns(kind))) for kind in range(len(parts))
         ]
         busy_us = np.concatenate([part * count for part, count in zip(parts, counts, strict=True)])
-        span_us = max(self._span_us(), float(busy_us.sum()))
+        span_us = counts[0] * self._period_us(0, self.shared_units)
+        if not np.isfinite(span_us):
+            span_us = self._span_us()
+        span_us = max(span_us, float(busy_us.sum()))
         spread = np.stack(
             [
                 spread_pressure(
