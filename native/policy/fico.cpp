@@ -24,8 +24,10 @@ class Fico final : public Policy {
  public:
   struct Settings {
     double span_us = 500;
-    double overlap_percent = 40;
-    double gain_percent = 0;
+    double span_percent = 20;
+    double overlap_percent = 50;
+    double gain_percent = 3;
+    double wait_us = 4;
     double grace_percent = 0;
     double reclaim_percent = 16;
     bool order = true;
@@ -33,11 +35,15 @@ class Fico final : public Policy {
   };
   static constexpr std::tuple kFields{
       Field{"span_us", &Settings::span_us, 0.0, 1e9,
-            "How much of a graph goes out in one piece (alone on all units)."},
+            "How much of a graph goes out in one piece at most (alone on all units)."},
+      Field{"span_percent", &Settings::span_percent, 0.0, 1e6,
+            "The same, of a request of another tenant, which may come meanwhile."},
       Field{"overlap_percent", &Settings::overlap_percent, 0.0, 100.0,
             "How much of what parts of their own would gain requests find by sharing all units."},
       Field{"gain_percent", &Settings::gain_percent, 0.0, 1000.0,
             "How much faster than sharing parts have to be."},
+      Field{"wait_us", &Settings::wait_us, 0.0, 1e6,
+            "How long a kernel waits for room, although it goes first, where all units are shared."},
       Field{"grace_percent", &Settings::grace_percent, 0.0, 1000.0,
             "How far behind its slice a tenant may be, of a request there, before it goes first."},
       Field{"reclaim_percent", &Settings::reclaim_percent, 0.0, 1e6,
@@ -47,24 +53,24 @@ class Fico final : public Policy {
   explicit Fico(Settings settings) : settings_(settings) {}
 
   Grant decide(const View& view) const noexcept override {
-    Grant grant{.level = kLevelAlone, .units = view.all(), .span_us = settings_.span_us};
-    if (!view.contended()) return grant;
-    if (settings_.split && splits(view)) {
-      grant.units = part(view, view.self);
-      grant.level = kLevelFirst;
+    Grant grant{.level = kLevelAlone, .units = view.all(), .span_us = span_us(view)};
+    const std::uint64_t closed = closed_slices(view);
+    const Units open = grown(view.slice(), closed & ~view.slice().mask(), view.unit_count);
+    if (!view.contended()) {
+      grant.units = open;
       return grant;
     }
-    std::uint64_t reclaimed = 0;  // slices of other tenants that are far behind
-    for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-      if (view.rival(slot) && behind(view, view.rows[slot], settings_.reclaim_percent)) {
-        reclaimed |= view.members[slot].own.mask();
-      }
+    if (settings_.split && splits(view)) {
+      grant.units = part(view, view.self);
+      if ((grant.units.mask() & closed) != 0) grant.units = view.slice();
+      grant.level = kLevelFirst;
+      return grant;
     }
     if (settings_.order) grant.level = level(view);
     if (behind(view, view.own(), settings_.reclaim_percent)) {
       grant.units = view.slice();
-    } else if (reclaimed != 0) {
-      grant.units = grown(view.slice(), reclaimed & ~view.slice().mask(), view.unit_count);
+    } else {
+      grant.units = open;
     }
     return grant;
   }
@@ -75,6 +81,33 @@ class Fico final : public Policy {
   static bool behind(const View& view, const Row& row, double percent) noexcept {
     const double grace_us = (row.due_us - row.begin_us) * percent / 100;
     return view.now_us + row.remaining_own_us > row.due_us + grace_us;
+  }
+
+  // Slices of other tenants that are far behind, or were with their last request.
+  std::uint64_t closed_slices(const View& view) const noexcept {
+    std::uint64_t closed = 0;
+    for (std::uint32_t slot = 0; slot < view.count; ++slot) {
+      if (slot == view.self || !view.members[slot].present) continue;
+      const Row& row = view.rows[slot];
+      const bool far =
+          in_request(view, slot)
+              ? behind(view, row, settings_.reclaim_percent)
+              : row.since_us - row.due_us >
+                    (row.due_us - row.begin_us) * settings_.reclaim_percent / 100;
+      if (far) closed |= view.members[slot].own.mask();
+    }
+    return closed;
+  }
+
+  // A tenant that comes does not wait for long, of its own request.
+  double span_us(const View& view) const noexcept {
+    double span_us = settings_.span_us;
+    for (std::uint32_t slot = 0; slot < view.count; ++slot) {
+      if (slot == view.self || !view.members[slot].present) continue;
+      const double request_us = view.rows[slot].request_us;
+      if (request_us > 0) span_us = std::min(span_us, request_us * settings_.span_percent / 100);
+    }
+    return span_us;
   }
 
   // Late ones by when they were due, then the others by what is left; the older of equal ones.
@@ -144,8 +177,13 @@ class Fico final : public Policy {
       if (!in_request(view, slot)) continue;
       const Units units = part(view, slot);
       if (view.request[slot] == nullptr || units.size() == 0) return false;
-      const auto& duration_us = view.request[slot]->duration_us;
-      const double rate = duration_us[view.unit_count - 1] / duration_us[units.size() - 1];
+      const auto& duration_us = view.request[slot]->facts.duration_us;
+      const double all_us = duration_us[view.unit_count - 1];
+      const double part_us = duration_us[units.size() - 1];
+      const double rate = all_us / part_us;
+      // Short kernels that are worse off among long ones, even if they go first.
+      const double first_us = all_us + settings_.wait_us * view.request[slot]->kernels;
+      if (first_us > part_us * view.rows[slot].stretch) return true;
       rates += rate;
       beside += rate / view.rows[slot].stretch;
     }

@@ -48,7 +48,9 @@ enum class Phase : std::uint8_t {
 struct alignas(64) Row {
   double since_us = 0;  // when it came to its phase
   double begin_us = 0;  // begin of the request
-  double due_us = 0;    // when its own slice, with nobody beside it, would have ended the request
+  // When its own slice would have ended the request; earlier by what it owes from those before. Of
+  // an idle tenant `since_us - due_us` is what it ended late.
+  double due_us = 0;
   double mark_us = 0;   // what its last grant said (Grant::mark_us)
   float remaining_us = 0;      // of the request, from the present work on: alone on all units
   // The same on its own slice, beside the tenants that are in a request now: times `stretch`.
@@ -65,6 +67,12 @@ struct alignas(64) Row {
 static_assert(std::is_trivially_copyable_v<Row> && std::is_trivially_copyable_v<Member>);
 static_assert(sizeof(Row) == 64, "a cache line, so that a decision reads one a tenant");
 
+// A whole request of a tenant.
+struct Request {
+  profile::Kernel facts;  // of its kernels together, as one
+  std::uint32_t kernels = 0;
+};
+
 // The state of a session as one tenant that wants to launch sees it. Slots that are not present or
 // idle have no work.
 struct View {
@@ -74,9 +82,9 @@ struct View {
   std::uint32_t count;  // slots in use: some may be absent
   const Member* members;
   const Row* rows;
-  // Of each slot, null if not known: what `Row::work` names, and the whole request as one kernel.
+  // Of each slot, null if not known: what `Row::work` names, and the request.
   const profile::Kernel* const* work;
-  const profile::Kernel* const* request;
+  const Request* const* request;
 
   const Row& own() const { return rows[self]; }
   Units slice() const { return members[self].own; }

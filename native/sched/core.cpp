@@ -9,11 +9,14 @@ namespace fico::sched {
 
 namespace {
 
-// Of a request on its own slice.
+// The most that a tenant is owed, of a request on its own slice, and the part of it that is forgotten
+// with each request: what a profile says too little of would add up for ever.
 constexpr double kMostDebt = 0.25;
+constexpr double kForgotten = 0.01;
 // The gap before a kernel is so much longer beside others, also on units of its own
 // (docs/device-model.md).
-constexpr double kSharedGap_us = 0.35;
+constexpr double kSharedGap_us = 0.9;
+constexpr double kInterference = 0.25;
 
 }  // namespace
 
@@ -84,26 +87,25 @@ float Core::stretch(std::uint32_t slot) const {
     if (other == slot || board_.rows[other].phase == Phase::kIdle) continue;
     alone = false;
     for (std::uint32_t r = 0; requests_[other] && r < profile::kResources; ++r) {
-      used[r] += requests_[other]->pressure[r];
+      used[r] += requests_[other]->facts.pressure[r];
     }
   }
   if (alone) return 1;
   const Plan& plan = *plans_[slot];
   const std::uint32_t own = std::clamp(board_.members[slot].own.size(), 1U, all_ + 1);
-  double stretch = 1 + kSharedGap_us * plan.work.back().last / plan.work[0].remaining_us[own - 1];
+  double stretch = 1 + kSharedGap_us * plan.request.kernels / plan.work[0].remaining_us[own - 1];
   for (std::uint32_t r = 0; r < profile::kResources; ++r) {
-    stretch += plan.whole.sensitivity[r] * std::min(1.0, used[r]);
+    stretch += kInterference * plan.request.facts.sensitivity[r] * std::min(1.0, used[r]);
   }
   return static_cast<float>(stretch);
 }
 
 void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
   plans_[slot] = &plan;
-  requests_[slot] = &plan.whole;
+  requests_[slot] = &plan.request;
   Row& row = board_.rows[slot];
-  // What the request before ended late, less the time since: the next one is due earlier by it.
-  const double ended_us = row.since_us;
-  const double debt_us = std::max(0.0, ended_us - row.due_us - (now_us - ended_us));
+  // What the requests before ended late: this one is due earlier by it.
+  const double debt_us = std::max(0.0, row.since_us - row.due_us) * (1 - kForgotten);
   set_position(slot, 0);
   row.phase = Phase::kWants;
   row.since_us = now_us;

@@ -61,7 +61,7 @@ class Core {
   std::uint32_t all_;  // index of all units in the arrays of a profile
   const Plan* plans_[policy::kMaxTenants] = {};
   const profile::Kernel* facts_[policy::kMaxTenants] = {};
-  const profile::Kernel* requests_[policy::kMaxTenants] = {};
+  const policy::Request* requests_[policy::kMaxTenants] = {};
   std::uint32_t granted_to_[policy::kMaxTenants] = {};
 };
 

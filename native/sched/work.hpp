@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "policy/view.hpp"
 #include "profile/kernel.hpp"
 
 namespace fico::sched {
@@ -28,7 +29,7 @@ struct Work {
 
 struct Plan {
   std::vector<Work> work;
-  profile::Kernel whole{};  // facts of all kernels together
+  policy::Request request;
   bool from_graph = true;
 };
 
