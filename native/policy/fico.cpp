@@ -26,7 +26,7 @@ class Fico final : public Policy {
     double span_us = 500;
     double span_percent = 20;
     double overlap_percent = 50;
-    double gain_percent = 3;
+    double gain_percent = 6;
     double wait_us = 4;
     double grace_percent = 0;
     double reclaim_percent = 16;
@@ -63,12 +63,14 @@ class Fico final : public Policy {
     if (settings_.split && splits(view)) {
       grant.units = part(view, view.self);
       if ((grant.units.mask() & closed) != 0) grant.units = view.slice();
+      grant.exclusive = true;
       grant.level = kLevelFirst;
       return grant;
     }
     if (settings_.order) grant.level = level(view);
     if (behind(view, view.own(), settings_.reclaim_percent)) {
       grant.units = view.slice();
+      grant.exclusive = true;
     } else {
       grant.units = open;
     }
@@ -83,18 +85,13 @@ class Fico final : public Policy {
     return view.now_us + row.remaining_own_us > row.due_us + grace_us;
   }
 
-  // Slices of other tenants that are far behind, or were with their last request.
+  // Slices of other tenants that are far behind.
   std::uint64_t closed_slices(const View& view) const noexcept {
     std::uint64_t closed = 0;
     for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-      if (slot == view.self || !view.members[slot].present) continue;
-      const Row& row = view.rows[slot];
-      const bool far =
-          in_request(view, slot)
-              ? behind(view, row, settings_.reclaim_percent)
-              : row.since_us - row.due_us >
-                    (row.due_us - row.begin_us) * settings_.reclaim_percent / 100;
-      if (far) closed |= view.members[slot].own.mask();
+      if (view.rival(slot) && behind(view, view.rows[slot], settings_.reclaim_percent)) {
+        closed |= view.members[slot].own.mask();
+      }
     }
     return closed;
   }
@@ -182,13 +179,26 @@ class Fico final : public Policy {
       const double part_us = duration_us[units.size() - 1];
       const double rate = all_us / part_us;
       // Short kernels that are worse off among long ones, even if they go first.
-      const double first_us = all_us + settings_.wait_us * view.request[slot]->kernels;
+      const double wait_us = std::min(settings_.wait_us, longest_kernel_us(view, slot) / 2);
+      const double first_us = all_us + wait_us * view.request[slot]->kernels;
       if (first_us > part_us * view.rows[slot].stretch) return true;
       rates += rate;
       beside += rate / view.rows[slot].stretch;
     }
     const double shared = 1 + (rates - 1) * settings_.overlap_percent / 100;
     return beside > shared * (1 + settings_.gain_percent / 100);
+  }
+
+  // The mean kernel, on all units, of the other tenant in a request whose kernels are longest.
+  static double longest_kernel_us(const View& view, std::uint32_t self) noexcept {
+    double longest_us = 0;
+    for (std::uint32_t slot = 0; slot < view.count; ++slot) {
+      if (slot == self || !in_request(view, slot) || view.request[slot] == nullptr) continue;
+      const Request& request = *view.request[slot];
+      const double all_us = request.facts.duration_us[view.unit_count - 1];
+      longest_us = std::max(longest_us, all_us / std::max(1U, request.kernels));
+    }
+    return longest_us;
   }
 
   Settings settings_;

@@ -48,9 +48,7 @@ enum class Phase : std::uint8_t {
 struct alignas(64) Row {
   double since_us = 0;  // when it came to its phase
   double begin_us = 0;  // begin of the request
-  // When its own slice would have ended the request; earlier by what it owes from those before. Of
-  // an idle tenant `since_us - due_us` is what it ended late.
-  double due_us = 0;
+  double due_us = 0;    // when its own slice would have ended the request
   double mark_us = 0;   // what its last grant said (Grant::mark_us)
   float remaining_us = 0;      // of the request, from the present work on: alone on all units
   // The same on its own slice, beside the tenants that are in a request now: times `stretch`.

@@ -9,10 +9,12 @@ namespace fico::sched {
 
 namespace {
 
-// The most that a tenant is owed, of a request on its own slice, and the part of it that is forgotten
-// with each request: what a profile says too little of would add up for ever.
+// The most that a tenant is owed, or owes, of a request on its own slice.
 constexpr double kMostDebt = 0.25;
-constexpr double kForgotten = 0.01;
+constexpr double kMostCredit = 1;
+// How fast a tenant learns what profiles and `stretch` say too little or too much of.
+constexpr double kLearning = 0.05;
+constexpr double kMostLearned = 2;
 // The gap before a kernel is so much longer beside others, also on units of its own
 // (docs/device-model.md).
 constexpr double kSharedGap_us = 0.9;
@@ -39,6 +41,7 @@ Core::Core(const policy::Policy& policy, Board& board)
 void Core::join(std::uint32_t slot, Units own, std::int32_t priority) {
   board_.members[slot] = {own, priority, true};
   board_.rows[slot] = {};
+  learned_[slot] = 1;
   board_.count = std::max(board_.count, slot + 1);
 }
 
@@ -97,21 +100,26 @@ float Core::stretch(std::uint32_t slot) const {
   for (std::uint32_t r = 0; r < profile::kResources; ++r) {
     stretch += kInterference * plan.request.facts.sensitivity[r] * std::min(1.0, used[r]);
   }
-  return static_cast<float>(stretch);
+  return static_cast<float>(stretch * learned_[slot]);
 }
 
 void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
   plans_[slot] = &plan;
   requests_[slot] = &plan.request;
   Row& row = board_.rows[slot];
-  // What the requests before ended late: this one is due earlier by it.
-  const double debt_us = std::max(0.0, row.since_us - row.due_us) * (1 - kForgotten);
+  // On its own slice this request would begin when the one before it ended there. What that ended
+  // late here, less the time since, it is owed.
+  const double ended_us = row.since_us;
+  const double debt_us = std::max(0.0, ended_us - row.due_us - (now_us - ended_us));
+  const double credit_us = std::max(0.0, row.due_us - now_us);
   set_position(slot, 0);
   row.phase = Phase::kWants;
   row.since_us = now_us;
   row.begin_us = now_us;
   row.request_us = row.remaining_us;
-  row.due_us = now_us - std::min(debt_us, kMostDebt * row.remaining_own_us) + row.remaining_own_us;
+  const double own_us = row.remaining_own_us;
+  row.due_us =
+      now_us + std::min(credit_us, kMostCredit * own_us) - std::min(debt_us, kMostDebt * own_us) + own_us;
 }
 
 Decision Core::want(double now_us, std::uint32_t slot) {
@@ -164,7 +172,22 @@ Grant Core::confirmed(const View& view, Grant grant) const {
   return grant;
 }
 
+// Works that ran on units of its own beside others say what is wrong with the estimate.
+void Core::learn(double now_us, std::uint32_t slot) {
+  const Row& row = board_.rows[slot];
+  if (!plans_[slot] || !row.exclusive || row.phase != Phase::kGranted || row.stretch <= 1) return;
+  const auto& work = plans_[slot]->work;
+  const std::uint32_t unit = row.units.size() - 1;
+  double expected_us = work[row.work].remaining_us[unit];
+  if (granted_to_[slot] < work.size()) expected_us -= work[granted_to_[slot]].remaining_us[unit];
+  if (expected_us <= 0) return;
+  const double ratio = (now_us - row.since_us) / (expected_us * row.stretch);
+  learned_[slot] =
+      std::clamp(learned_[slot] * (1 + kLearning * (ratio - 1)), 1 / kMostLearned, kMostLearned);
+}
+
 void Core::completed(double now_us, std::uint32_t slot) {
+  learn(now_us, slot);
   Row& row = board_.rows[slot];
   row.units = {};
   row.exclusive = false;
