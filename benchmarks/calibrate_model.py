@@ -44,12 +44,12 @@ class Settings:
     """Those of native/device/settings.hpp; the values are the ones that are built in."""
 
     stagger: float = 0.5
-    drain: float = 0.5
-    overlap: float = 0.0
+    drain: float = 0.15
+    overlap: float = 0.15
     shared_gap_us: float = 0.5
     compute: float = 1.0
     memory: float = 1.0
-    l2: float = 1.0
+    l2: float = 0.5
 
 
 TRIED = {
@@ -183,10 +183,12 @@ class Model:
     def predict(self, cell: Cell, settings: Settings) -> list[float]:
         """Mean latency of each tenant in ms; the first request does not count."""
         programs = [traces(self.file(tenant)) for tenant in cell.tenants]
+        of_model = asdict(settings)
         result = sim.simulate(
             [sim.Tenant(of, 1 / len(programs), requests=REQUESTS) for of in programs],
             Fixed(cell.tenants),
-            device=_native.DeviceSettings(**asdict(settings)),
+            costs=_native.SimCosts(shared_gap_us=of_model.pop("shared_gap_us")),
+            device=_native.DeviceSettings(**of_model),
         )
         return [
             statistics.fmean((tenant.end_us - tenant.start_us)[1:]) / 1e3

@@ -353,22 +353,24 @@ void add_scheduling(nb::module_& m) {
       .def(
           "__init__",
           [](sim::Costs* self, double boundary_us, double hop_us, double resume_us,
-             double stream_gap_us) {
-            new (self) sim::Costs{boundary_us, hop_us, resume_us, stream_gap_us};
+             double stream_gap_us, double shared_gap_us) {
+            new (self) sim::Costs{boundary_us, hop_us, resume_us, stream_gap_us, shared_gap_us};
           },
           "boundary_us"_a = sim::Costs{}.boundary_us, "hop_us"_a = sim::Costs{}.hop_us,
-          "resume_us"_a = sim::Costs{}.resume_us, "stream_gap_us"_a = sim::Costs{}.stream_gap_us);
+          "resume_us"_a = sim::Costs{}.resume_us, "stream_gap_us"_a = sim::Costs{}.stream_gap_us,
+          "shared_gap_us"_a = sim::Costs{}.shared_gap_us);
   nb::class_<device::Settings>(m, "DeviceSettings")
       .def(
           "__init__",
-          [](device::Settings* self, double stagger, double drain, double overlap,
-             double shared_gap_us, double compute, double memory, double l2) {
-            new (self)
-                device::Settings{stagger, drain, overlap, shared_gap_us, {compute, memory, l2}};
+          [](device::Settings* self, double stagger, double drain, double overlap, double compute,
+             double memory, double l2) {
+            new (self) device::Settings{.stagger = stagger,
+                                        .drain = drain,
+                                        .overlap = overlap,
+                                        .interference = {compute, memory, l2}};
           },
           "stagger"_a = device::Settings{}.stagger, "drain"_a = device::Settings{}.drain,
           "overlap"_a = device::Settings{}.overlap,
-          "shared_gap_us"_a = device::Settings{}.shared_gap_us,
           "compute"_a = device::Settings{}.interference[0],
           "memory"_a = device::Settings{}.interference[1],
           "l2"_a = device::Settings{}.interference[2]);

@@ -51,10 +51,10 @@ void Model::split_segments(const Cells& cells) {
     }
     const double part = sms / segments_[s].sms;
     const std::size_t added = segments_.size();
-    segments_.push_back({.cells = inside, .sms = sms, .held = segments_[s].held * part});
+    segments_.push_back({.cells = inside, .sms = sms, .covered = segments_[s].covered * part});
     segments_[s].cells &= ~inside;
     segments_[s].sms -= sms;
-    segments_[s].held -= segments_[added].held;
+    segments_[s].covered -= segments_[added].covered;
     for (std::size_t r = 0; r < profile::kSmResources; ++r) {
       segments_[added].taken[r] = segments_[s].taken[r] * part;
       segments_[s].taken[r] -= segments_[added].taken[r];
@@ -133,8 +133,9 @@ void Model::advance(double now_us, std::vector<Completion>& ended) {
 
 // Gives the kernel room, or takes it where `room` is negative.
 void Model::take(Running& kernel, std::size_t s, double room) {
+  segments_[s].covered -= cover(kernel, s);
   kernel.room[s] += room;
-  segments_[s].held += room;
+  segments_[s].covered += cover(kernel, s);
   auto& taken = segments_[s].taken;
   for (std::size_t r = 0; r < taken.size(); ++r) taken[r] += room * kernel.demand.footprint[r];
 }
@@ -147,15 +148,20 @@ void Model::release(Running& kernel, double part) {
   kernel.held -= kernel.held * part;
 }
 
+// SMs of a segment on which the kernel has a block: they go to the emptiest SMs first.
+double Model::cover(const Running& kernel, std::size_t s) const {
+  return std::min(segments_[s].sms, kernel.room[s] * kernel.demand.blocks_per_sm);
+}
+
 // SMs' worth of room that the kernel can have in a segment, once others have given up `given` and
-// with that `given_room` of theirs: SMs where nobody is, and what others leave of their SMs as far
-// as whole blocks fit there.
+// with that `given_cover` of their SMs: SMs where nobody is, and what others leave of their SMs as
+// far as whole blocks fit there.
 double Model::free_room(const Running& kernel, std::size_t s, const Footprint& given,
-                        double given_room) const {
+                        double given_cover) const {
   const auto& segment = segments_[s];
   const auto& demand = kernel.demand;
   const double most = segment.sms - kernel.room[s];
-  const double empty = std::clamp(segment.sms - segment.held + given_room, 0.0, segment.sms);
+  const double empty = std::clamp(segment.sms - segment.covered + given_cover, 0.0, segment.sms);
   const double occupied = segment.sms - empty;
   if (occupied <= kRounding || most <= empty) return std::max(0.0, std::min(most, empty));
   double loads = 1;  // of this kernel's blocks on one of the SMs where others are
@@ -286,16 +292,16 @@ double Model::claimable_room(std::size_t place) const {
   for (std::size_t s = 0; s < segments_.size(); ++s) {
     if (!segments_[s].owned || segments_[s].owner != order_[place]) continue;
     Footprint given{};
-    double given_room = 0;
+    double given_cover = 0;
     for (std::size_t after = place + 1; after < order_.size(); ++after) {
       const auto& junior = running_[order_[after]];
       if (junior.dispatched) continue;
-      given_room += junior.room[s];
+      given_cover += cover(junior, s);
       for (std::size_t r = 0; r < given.size(); ++r) {
         given[r] += junior.room[s] * junior.demand.footprint[r];
       }
     }
-    room += free_room(kernel, s, given, given_room);
+    room += free_room(kernel, s, given, given_cover);
   }
   return room;
 }
@@ -330,25 +336,22 @@ void Model::share_segment(std::size_t s) {
   for (auto id : order_) room += running_[id].room[s];
   double left_sms = sms;
   double left_room = room;
-  const auto cover_of = [&](const Running& kernel) {
-    return std::min(sms, kernel.room[s] * kernel.demand.blocks_per_sm);
-  };
   const auto is_content = [&](const Running& kernel) {
-    return cover_of(kernel) * room <= sms * kernel.room[s];
+    return cover(kernel, s) * room <= sms * kernel.room[s];
   };
   for (auto id : order_) {
     const auto& kernel = running_[id];
     if (!is_content(kernel)) continue;
-    left_sms -= cover_of(kernel);
+    left_sms -= cover(kernel, s);
     left_room -= kernel.room[s];
   }
   for (auto id : order_) {
     auto& kernel = running_[id];
     if (kernel.room[s] <= kRounding) continue;
-    const double cover = cover_of(kernel);
+    const double most = cover(kernel, s);
     const double share =
-        is_content(kernel) ? cover : std::min(cover, left_sms * kernel.room[s] / left_room);
-    kernel.shared += share + settings_.overlap * (cover - share);
+        is_content(kernel) ? most : std::min(most, left_sms * kernel.room[s] / left_room);
+    kernel.shared += share + settings_.overlap * (most - share);
   }
 }
 

@@ -87,7 +87,7 @@ class Model {
   struct Segment {
     Cells cells;
     double sms = 0;
-    double held = 0;          // SMs' worth of room, of all kernels
+    double covered = 0;       // SMs where blocks are, added up over the kernels
     Footprint taken{};        // SMs' worth of each resource
     std::uint32_t owner = 0;  // the kernel that what comes free here goes to
     bool owned = false;
@@ -129,8 +129,9 @@ class Model {
   void settle(double now_us);
   bool take_free(Running& kernel, double now_us);
   void take(Running& kernel, std::size_t s, double room);
+  double cover(const Running& kernel, std::size_t s) const;
   double free_room(const Running& kernel, std::size_t s, const Footprint& given,
-                   double given_room) const;
+                   double given_cover) const;
   void dispatch(Running& kernel, double now_us);
   void claim(double now_us);
   double claimable_room(std::size_t place) const;

@@ -15,16 +15,16 @@ struct Settings {
   double stagger = 0.5;
   /// A kernel of several waves ends unevenly: the part of the room of its last wave that is free,
   /// on average, while that runs.
-  double drain = 0.5;
+  double drain = 0.15;
   /// Kernels whose blocks lie on the same SMs: the part of the SM's issue rate that they do not
   /// take from each other, 0 to 1. At 0 each has what its share of the room is, at 1 each runs as
   /// alone.
-  double overlap = 0;
+  double overlap = 0.15;
   /// How much longer the gap before a kernel is while kernels of other processes run. For those who
   /// drive the model: it sees a kernel when its gap is over.
   double shared_gap_us = 0.5;
   /// Weight of sensitivity × pressure, for each resource.
-  std::array<double, profile::kResources> interference{1, 1, 1};
+  std::array<double, profile::kResources> interference{1, 1, 0.5};
 };
 
 }  // namespace fico::device

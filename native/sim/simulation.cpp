@@ -269,22 +269,12 @@ class Simulation {
     return true;
   }
 
-  bool others_run(std::uint32_t slot) const {
-    for (std::uint32_t other = 0; other < tenants_.size(); ++other) {
-      if (other != slot && tenants_[other].state != State::kGone &&
-          (tenants_[other].state == State::kDevice || tenants_[other].state == State::kLaunch)) {
-        return true;
-      }
-    }
-    return false;
-  }
-
   // The next kernel, whose predecessor has ended or whose piece can go at `from_us`.
   void schedule_kernel(std::uint32_t slot, double from_us) {
-    if (others_run(slot)) from_us += setup_.device.shared_gap_us;
     Running& running = tenants_[slot];
     const Kind& kind = *running.kind;
-    const double gap_us = kind.trace->kernels[running.kernel].gap_us;
+    const double gap_us = kind.trace->kernels[running.kernel].gap_us +
+                          (on_device_ > 0 ? setup_.costs.shared_gap_us : 0);
     running.state = State::kLaunch;
     if (kind.trace->from_graph) {
       running.next_us = from_us + gap_us;
@@ -302,6 +292,7 @@ class Simulation {
         gpu_.start(now_us_, kernel, {grant.units.lo, grant.units.hi}, grant.level, slot);
     if (id >= tenant_of_.size()) tenant_of_.resize(id + 1, kNobody);
     tenant_of_[id] = slot;
+    ++on_device_;
     running.state = State::kDevice;
     running.next_us = kNever_us;
     running.kernel_start_us = now_us_;
@@ -313,6 +304,7 @@ class Simulation {
 
   void kernel_ended(std::uint32_t id) {
     const std::uint32_t slot = std::exchange(tenant_of_[id], kNobody);
+    --on_device_;
     Running& running = tenants_[slot];
     TenantResult& result = result_.tenants[slot];
     result.sm_time_us += running.kernel_sms * (now_us_ - running.kernel_start_us);
@@ -384,6 +376,7 @@ class Simulation {
   std::vector<std::uint32_t> tenant_of_;  // by the device's id of a kernel
   std::size_t quota_change_ = 0;
   double now_us_ = 0;
+  std::uint32_t on_device_ = 0;  // kernels; none of a tenant that schedules one
   bool changed_ = false;         // a row has changed since tenants that are held were asked
   Result result_;
 };

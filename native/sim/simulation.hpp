@@ -22,6 +22,8 @@ struct Costs {
   double hop_us = 0.2;       // to another partition
   double resume_us = 3;      // from the end of a hold to the launch
   double stream_gap_us = 1;  // between kernels of an eager program that has issued them in time
+  // How much longer the gap before a kernel is while kernels of other tenants run.
+  double shared_gap_us = device::Settings{}.shared_gap_us;
 };
 
 struct Tenant {

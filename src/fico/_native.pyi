@@ -223,9 +223,10 @@ class SimCosts:
         hop_us: float = 0.2,
         resume_us: float = 3.0,
         stream_gap_us: float = 1.0,
+        shared_gap_us: float = 0.5,
     ) -> None:
         """Between pieces of a graph; of a change of partition; of a hold that ends; between kernels
-        of an eager program."""
+        of an eager program; and how much longer each gap is while other tenants' kernels run."""
 
 class DeviceSettings:
     """Of the device model: docs/device-model.md. What is not given is as calibrated."""
@@ -235,7 +236,6 @@ class DeviceSettings:
         stagger: float = ...,
         drain: float = ...,
         overlap: float = ...,
-        shared_gap_us: float = ...,
         compute: float = ...,
         memory: float = ...,
         l2: float = ...,

@@ -1,15 +1,12 @@
 """Sessions on a real GPU, with the real MPS. Run with: pytest -m gpu tests/gpu/test_session.py"""
 
-import shutil
 import signal
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from helpers.cli import Cli, new_cli, read_line, runs
+from helpers.cli import Cli, read_line, runs
 
 pytestmark = pytest.mark.gpu
 
@@ -29,17 +26,6 @@ print(*codes, flush=True)
 sys.stdin.read()
 """
 OUT_OF_MEMORY = 2
-
-
-@pytest.fixture
-def fico(tmp_path: Path) -> Iterator[Cli]:
-    # The sockets of MPS need a short path.
-    short = Path(tempfile.mkdtemp(prefix="fico-test-"))
-    for cli in new_cli(tmp_path):
-        cli.run_dir = short / "run"
-        cli.env |= {"FICO_RUNTIME_DIR": str(cli.run_dir), "FICO_GPU": "0"}
-        yield cli
-    shutil.rmtree(short)
 
 
 def left(fico: Cli) -> list[Path]:
