@@ -12,6 +12,8 @@ namespace {
 // The most that a tenant is owed, or owes, of a request on its own slice.
 constexpr double kMostDebt = 0.25;
 constexpr double kMostCredit = 1;
+// The part of what it is owed that counts for the next request: estimates err.
+constexpr double kKept = 0.8;
 // How fast a tenant learns what profiles and `stretch` say too little or too much of.
 constexpr double kLearning = 0.05;
 constexpr double kMostLearned = 2;
@@ -110,7 +112,7 @@ void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
   // On its own slice this request would begin when the one before it ended there. What that ended
   // late here, less the time since, it is owed.
   const double ended_us = row.since_us;
-  const double debt_us = std::max(0.0, ended_us - row.due_us - (now_us - ended_us));
+  const double debt_us = kKept * std::max(0.0, ended_us - row.due_us - (now_us - ended_us));
   const double credit_us = std::max(0.0, row.due_us - now_us);
   set_position(slot, 0);
   row.phase = Phase::kWants;
