@@ -24,12 +24,12 @@ class Fico final : public Policy {
  public:
   struct Settings {
     double span_us = 500;
-    double span_percent = 20;
+    double span_percent = 10;
     double overlap_percent = 50;
     double gain_percent = 6;
     double wait_us = 4;
-    double grace_percent = 0;
-    double reclaim_percent = 16;
+    double grace_percent = 20;
+    double reclaim_percent = 30;
     bool order = true;
     bool split = true;
   };
@@ -53,7 +53,7 @@ class Fico final : public Policy {
   explicit Fico(Settings settings) : settings_(settings) {}
 
   Grant decide(const View& view) const noexcept override {
-    Grant grant{.level = kLevelAlone, .units = view.all(), .span_us = span_us(view)};
+    Grant grant{.level = kLevelAlone, .units = view.all(), .span_us = span_us(view, false)};
     const std::uint64_t closed = closed_slices(view);
     const Units open = grown(view.slice(), closed & ~view.slice().mask(), view.unit_count);
     if (!view.contended()) {
@@ -65,6 +65,7 @@ class Fico final : public Policy {
       if ((grant.units.mask() & closed) != 0) grant.units = view.slice();
       grant.exclusive = true;
       grant.level = kLevelFirst;
+      grant.span_us = span_us(view, true);
       return grant;
     }
     if (settings_.order) grant.level = level(view);
@@ -96,11 +97,13 @@ class Fico final : public Policy {
     return closed;
   }
 
-  // A tenant that comes does not wait for long, of its own request.
-  double span_us(const View& view) const noexcept {
+  // A tenant that comes does not wait for long, of its own request. On parts, those that are there
+  // wait for nothing.
+  double span_us(const View& view, bool parts) const noexcept {
     double span_us = settings_.span_us;
     for (std::uint32_t slot = 0; slot < view.count; ++slot) {
       if (slot == view.self || !view.members[slot].present) continue;
+      if (parts && in_request(view, slot)) continue;
       const double request_us = view.rows[slot].request_us;
       if (request_us > 0) span_us = std::min(span_us, request_us * settings_.span_percent / 100);
     }
