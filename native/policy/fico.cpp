@@ -4,8 +4,8 @@
 // Idea: alone, everything. Beside others there are two ways to share. In order: everybody on all
 // units, with a priority by place in the order; where one request fills the GPU, the first of two
 // ends in half the time and the second no later. Split: each on a part of its own; where a request
-// cannot fill the GPU, all of them lose little on a part, and nobody waits for the blocks of others.
-// The way that promises more is kept for as long as the same tenants are in a request.
+// cannot fill the GPU, all of them lose little on a part, and nobody waits for the blocks of
+// others. The way that promises more is kept for as long as the same tenants are in a request.
 // Source: Chen and Qiu, Optimizing Concurrent Inferences with Fine-grained GPU Sharing (poster);
 // docs/policy.md has the model, the promise and where it can fail.
 // Settings: span_us, overlap_percent, gain_percent, grace_percent, reclaim_percent, order, split.
@@ -23,7 +23,7 @@ constexpr std::int8_t kLevelAlone = kLevelFirst + 2;
 class Fico final : public Policy {
  public:
   struct Settings {
-    double span_us = 500;
+    double span_us = 250;
     double span_percent = 10;
     double overlap_percent = 50;
     double gain_percent = 6;
@@ -42,8 +42,9 @@ class Fico final : public Policy {
             "How much of what parts of their own would gain requests find by sharing all units."},
       Field{"gain_percent", &Settings::gain_percent, 0.0, 1000.0,
             "How much faster than sharing parts have to be."},
-      Field{"wait_us", &Settings::wait_us, 0.0, 1e6,
-            "How long a kernel waits for room, although it goes first, where all units are shared."},
+      Field{
+          "wait_us", &Settings::wait_us, 0.0, 1e6,
+          "How long a kernel waits for room, although it goes first, where all units are shared."},
       Field{"grace_percent", &Settings::grace_percent, 0.0, 1000.0,
             "How far behind its slice a tenant may be, of a request there, before it goes first."},
       Field{"reclaim_percent", &Settings::reclaim_percent, 0.0, 1e6,

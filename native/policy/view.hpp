@@ -46,20 +46,20 @@ enum class Phase : std::uint8_t {
 // What a tenant says of itself. "Work" is what is decided on at once: a launch of an eager program,
 // a segment of a graph.
 struct alignas(64) Row {
-  double since_us = 0;  // when it came to its phase
-  double begin_us = 0;  // begin of the request
-  double due_us = 0;    // when its own slice would have ended the request
-  double mark_us = 0;   // what its last grant said (Grant::mark_us)
-  float remaining_us = 0;      // of the request, from the present work on: alone on all units
+  double since_us = 0;     // when it came to its phase
+  double begin_us = 0;     // begin of the request
+  double due_us = 0;       // when its own slice would have ended the request
+  double mark_us = 0;      // what its last grant said (Grant::mark_us)
+  float remaining_us = 0;  // of the request, from the present work on: alone on all units
   // The same on its own slice, beside the tenants that are in a request now: times `stretch`.
   float remaining_own_us = 0;
-  float request_us = 0;        // of the whole request, alone on all units
-  float stretch = 1;           // how much longer on units of its own beside those tenants
-  float in_flight_us = 0;      // of work granted that has not ended: alone on all units
-  std::uint32_t work = 0;      // of its table: present or next
-  Units units{};               // granted
-  std::int8_t level = 0;       // of the grant
-  bool exclusive = false;      // it claims `units`: nobody else's claim may overlap
+  float request_us = 0;    // of the whole request, alone on all units
+  float stretch = 1;       // how much longer on units of its own beside those tenants
+  float in_flight_us = 0;  // of work granted that has not ended: alone on all units
+  std::uint32_t work = 0;  // of its table: present or next
+  Units units{};           // granted
+  std::int8_t level = 0;   // of the grant
+  bool exclusive = false;  // it claims `units`: nobody else's claim may overlap
   Phase phase = Phase::kIdle;
 };
 static_assert(std::is_trivially_copyable_v<Row> && std::is_trivially_copyable_v<Member>);

@@ -120,13 +120,13 @@ void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
   row.begin_us = now_us;
   row.request_us = row.remaining_us;
   const double own_us = row.remaining_own_us;
-  row.due_us =
-      now_us + std::min(credit_us, kMostCredit * own_us) - std::min(debt_us, kMostDebt * own_us) + own_us;
+  row.due_us = now_us + std::min(credit_us, kMostCredit * own_us) -
+               std::min(debt_us, kMostDebt * own_us) + own_us;
 }
 
 Decision Core::want(double now_us, std::uint32_t slot) {
   Row& row = board_.rows[slot];
-  const View view{now_us,      slot,  board_.unit_count, board_.count, board_.members,
+  const View view{now_us,      slot,   board_.unit_count, board_.count, board_.members,
                   board_.rows, facts_, requests_};
   Grant grant = policy_.decide(view);
   if (!grant.run) {
