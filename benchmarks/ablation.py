@@ -1,4 +1,4 @@
-"""What each part of the `fico` policy is worth: the suite with one part off at a time, in the simulator.
+"""What each part of the `fico` policy is worth: a suite in the simulator, one part off at a time.
 
     python benchmarks/ablation.py --out build/ablation [--suite poster] [--seed 1] [--profiles DIR]
 

@@ -17,8 +17,8 @@ constexpr double kKept = 0.8;
 // How fast a tenant learns what profiles and `stretch` say too little or too much of.
 constexpr double kLearning = 0.05;
 constexpr double kMostLearned = 2;
-// The gap before a kernel is so much longer beside others, also on units of its own
-// (docs/device-model.md).
+// What neighbours cost on units of its own: so much for each kernel, and so much of sensitivity
+// times pressure (docs/policy.md says from what).
 constexpr double kSharedGap_us = 0.9;
 constexpr double kInterference = 0.25;
 
