@@ -24,7 +24,7 @@ class Fico final : public Policy {
  public:
   struct Settings {
     double span_us = 250;
-    double span_percent = 10;
+    double span_percent = 15;
     double overlap_percent = 50;
     double gain_percent = 6;
     double wait_us = 4;
