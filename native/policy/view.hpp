@@ -46,22 +46,30 @@ enum class Phase : std::uint8_t {
 // What a tenant says of itself. "Work" is what is decided on at once: a launch of an eager program,
 // a segment of a graph.
 struct alignas(64) Row {
-  double since_us = 0;  // when it came to its phase
-  double begin_us = 0;  // begin of the request
-  double due_us = 0;    // when its own slice, with nobody beside it, would have ended the request
-  double mark_us = 0;   // what its last grant said (Grant::mark_us)
-  float remaining_us = 0;      // of the request, from the present work on: alone on all units
-  float remaining_own_us = 0;  // the same on its own slice
-  float request_us = 0;        // of the whole request, alone on all units
-  float in_flight_us = 0;      // of work granted that has not ended: alone on all units
-  std::uint32_t work = 0;      // of its table: present or next
-  Units units{};               // granted
-  std::int8_t level = 0;       // of the grant
-  bool exclusive = false;      // it claims `units`: nobody else's claim may overlap
+  double since_us = 0;     // when it came to its phase
+  double begin_us = 0;     // begin of the request
+  double due_us = 0;       // when its own slice would have ended the request
+  double mark_us = 0;      // what its last grant said (Grant::mark_us)
+  float remaining_us = 0;  // of the request, from the present work on: alone on all units
+  // The same on its own slice, beside the tenants that are in a request now: times `stretch`.
+  float remaining_own_us = 0;
+  float request_us = 0;    // of the whole request, alone on all units
+  float stretch = 1;       // how much longer on units of its own beside those tenants
+  float in_flight_us = 0;  // of work granted that has not ended: alone on all units
+  std::uint32_t work = 0;  // of its table: present or next
+  Units units{};           // granted
+  std::int8_t level = 0;   // of the grant
+  bool exclusive = false;  // it claims `units`: nobody else's claim may overlap
   Phase phase = Phase::kIdle;
 };
 static_assert(std::is_trivially_copyable_v<Row> && std::is_trivially_copyable_v<Member>);
 static_assert(sizeof(Row) == 64, "a cache line, so that a decision reads one a tenant");
+
+// A whole request of a tenant.
+struct Request {
+  profile::Kernel facts;  // of its kernels together, as one
+  std::uint32_t kernels = 0;
+};
 
 // The state of a session as one tenant that wants to launch sees it. Slots that are not present or
 // idle have no work.
@@ -72,7 +80,9 @@ struct View {
   std::uint32_t count;  // slots in use: some may be absent
   const Member* members;
   const Row* rows;
-  const profile::Kernel* const* work;  // of each slot: what `Row::work` names, null if not known
+  // Of each slot, null if not known: what `Row::work` names, and the request.
+  const profile::Kernel* const* work;
+  const Request* const* request;
 
   const Row& own() const { return rows[self]; }
   Units slice() const { return members[self].own; }

@@ -9,8 +9,18 @@ namespace fico::sched {
 
 namespace {
 
-// Of a request on its own slice.
+// The most that a tenant is owed, or owes, of a request on its own slice.
 constexpr double kMostDebt = 0.25;
+constexpr double kMostCredit = 1;
+// The part of what it is owed that counts for the next request: estimates err.
+constexpr double kKept = 0.8;
+// How fast a tenant learns what profiles and `stretch` say too little or too much of.
+constexpr double kLearning = 0.05;
+constexpr double kMostLearned = 2;
+// What neighbours cost on units of its own: so much for each kernel, and so much of sensitivity
+// times pressure (docs/policy.md says from what).
+constexpr double kSharedGap_us = 0.9;
+constexpr double kInterference = 0.25;
 
 }  // namespace
 
@@ -33,6 +43,7 @@ Core::Core(const policy::Policy& policy, Board& board)
 void Core::join(std::uint32_t slot, Units own, std::int32_t priority) {
   board_.members[slot] = {own, priority, true};
   board_.rows[slot] = {};
+  learned_[slot] = 1;
   board_.count = std::max(board_.count, slot + 1);
 }
 
@@ -40,6 +51,7 @@ void Core::leave(std::uint32_t slot) {
   board_.members[slot].present = false;
   plans_[slot] = nullptr;
   facts_[slot] = nullptr;
+  requests_[slot] = nullptr;
   Row& row = board_.rows[slot];
   const bool on_device = row.phase == Phase::kGranted;
   const Row last = row;
@@ -67,27 +79,55 @@ void Core::set_position(std::uint32_t slot, std::uint32_t work) {
   facts_[slot] = &next.facts;
   row.remaining_us = next.remaining_us[all_];
   const std::uint32_t own = std::clamp(board_.members[slot].own.size(), 1U, all_ + 1);
-  row.remaining_own_us = next.remaining_us[own - 1];
+  row.stretch = stretch(slot);
+  row.remaining_own_us = next.remaining_us[own - 1] * row.stretch;
+}
+
+// What memory, L2 and longer gaps cost a request on units of its own, beside those that are in a
+// request now.
+float Core::stretch(std::uint32_t slot) const {
+  double used[profile::kResources] = {};
+  bool alone = true;
+  for (std::uint32_t other = 0; other < board_.count; ++other) {
+    if (other == slot || board_.rows[other].phase == Phase::kIdle) continue;
+    alone = false;
+    for (std::uint32_t r = 0; requests_[other] && r < profile::kResources; ++r) {
+      used[r] += requests_[other]->facts.pressure[r];
+    }
+  }
+  if (alone) return 1;
+  const Plan& plan = *plans_[slot];
+  const std::uint32_t own = std::clamp(board_.members[slot].own.size(), 1U, all_ + 1);
+  double stretch = 1 + kSharedGap_us * plan.request.kernels / plan.work[0].remaining_us[own - 1];
+  for (std::uint32_t r = 0; r < profile::kResources; ++r) {
+    stretch += kInterference * plan.request.facts.sensitivity[r] * std::min(1.0, used[r]);
+  }
+  return static_cast<float>(stretch * learned_[slot]);
 }
 
 void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
   plans_[slot] = &plan;
+  requests_[slot] = &plan.request;
   Row& row = board_.rows[slot];
-  // What the request before ended late, less the time since: the next one is due earlier by it.
+  // On its own slice this request would begin when the one before it ended there. What that ended
+  // late here, less the time since, it is owed.
   const double ended_us = row.since_us;
-  const double debt_us = std::max(0.0, ended_us - row.due_us - (now_us - ended_us));
+  const double debt_us = kKept * std::max(0.0, ended_us - row.due_us - (now_us - ended_us));
+  const double credit_us = std::max(0.0, row.due_us - now_us);
   set_position(slot, 0);
   row.phase = Phase::kWants;
   row.since_us = now_us;
   row.begin_us = now_us;
   row.request_us = row.remaining_us;
-  row.due_us = now_us - std::min(debt_us, kMostDebt * row.remaining_own_us) + row.remaining_own_us;
+  const double own_us = row.remaining_own_us;
+  row.due_us = now_us + std::min(credit_us, kMostCredit * own_us) -
+               std::min(debt_us, kMostDebt * own_us) + own_us;
 }
 
 Decision Core::want(double now_us, std::uint32_t slot) {
   Row& row = board_.rows[slot];
-  const View view{now_us,      slot,  board_.unit_count, board_.count, board_.members,
-                  board_.rows, facts_};
+  const View view{now_us,      slot,   board_.unit_count, board_.count, board_.members,
+                  board_.rows, facts_, requests_};
   Grant grant = policy_.decide(view);
   if (!grant.run) {
     const double bound_us = row.since_us + policy_.longest_hold_us();
@@ -134,7 +174,22 @@ Grant Core::confirmed(const View& view, Grant grant) const {
   return grant;
 }
 
+// Works that ran on units of its own beside others say what is wrong with the estimate.
+void Core::learn(double now_us, std::uint32_t slot) {
+  const Row& row = board_.rows[slot];
+  if (!plans_[slot] || !row.exclusive || row.phase != Phase::kGranted || row.stretch <= 1) return;
+  const auto& work = plans_[slot]->work;
+  const std::uint32_t unit = row.units.size() - 1;
+  double expected_us = work[row.work].remaining_us[unit];
+  if (granted_to_[slot] < work.size()) expected_us -= work[granted_to_[slot]].remaining_us[unit];
+  if (expected_us <= 0) return;
+  const double ratio = (now_us - row.since_us) / (expected_us * row.stretch);
+  learned_[slot] =
+      std::clamp(learned_[slot] * (1 + kLearning * (ratio - 1)), 1 / kMostLearned, kMostLearned);
+}
+
 void Core::completed(double now_us, std::uint32_t slot) {
+  learn(now_us, slot);
   Row& row = board_.rows[slot];
   row.units = {};
   row.exclusive = false;
@@ -154,6 +209,7 @@ void Core::end(double now_us, std::uint32_t slot) {
   row.exclusive = false;
   plans_[slot] = nullptr;
   facts_[slot] = nullptr;
+  requests_[slot] = nullptr;
 }
 
 }  // namespace fico::sched

@@ -53,6 +53,8 @@ class Core {
 
  private:
   void set_position(std::uint32_t slot, std::uint32_t work);
+  float stretch(std::uint32_t slot) const;
+  void learn(double now_us, std::uint32_t slot);
   policy::Grant confirmed(const policy::View& view, policy::Grant grant) const;
 
   const policy::Policy& policy_;
@@ -60,7 +62,10 @@ class Core {
   std::uint32_t all_;  // index of all units in the arrays of a profile
   const Plan* plans_[policy::kMaxTenants] = {};
   const profile::Kernel* facts_[policy::kMaxTenants] = {};
+  const policy::Request* requests_[policy::kMaxTenants] = {};
   std::uint32_t granted_to_[policy::kMaxTenants] = {};
+  // How much longer its works have taken on units of its own than `stretch` says.
+  double learned_[policy::kMaxTenants] = {};
 };
 
 }  // namespace fico::sched

@@ -92,6 +92,7 @@ Plan plan(const profile::Trace& trace, const Cut& cut, std::uint32_t unit_count)
     work.last = static_cast<std::uint32_t>(last);
     first = last;
   }
+  result.request = {combined(kernels, unit_count), static_cast<std::uint32_t>(kernels.size())};
   double remaining_us[profile::kMaxUnits] = {};
   for (auto work = result.work.rbegin(); work != result.work.rend(); ++work) {
     for (std::uint32_t n = 0; n < unit_count; ++n) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "policy/view.hpp"
 #include "profile/kernel.hpp"
 
 namespace fico::sched {
@@ -28,6 +29,7 @@ struct Work {
 
 struct Plan {
   std::vector<Work> work;
+  policy::Request request;
   bool from_graph = true;
 };
 

@@ -31,6 +31,6 @@ def test_the_docs_name_the_settings_as_they_are() -> None:
     text = DOCS.read_text()
     assert f"`grace_percent` of *S* ({initial['grace_percent']:.0f})" in text
     assert f"`reclaim_percent` of *S* ({initial['reclaim_percent']:.0f})" in text.replace("\n", " ")
-    for name in ("slowdown_percent", "reserve_units", "alone_span_us"):
+    for name in ("span_us", "span_percent", "overlap_percent", "gain_percent", "wait_us"):
         assert name in initial
         assert f"`{name}`" in text

@@ -250,7 +250,7 @@ def test_static_stays_on_its_slice() -> None:
     [
         ("nosuch", {}, "no policy nosuch; there are fico, mps"),
         ("fico", {"nosuch": 1.0}, "no setting nosuch"),
-        ("fico", {"reserve_units": 1.5}, "reserve_units cannot be 1.5"),
+        ("reef", {"in_turn": 1.5}, "in_turn cannot be 1.5"),
         ("krisp", {"slowdown_percent": -1.0}, "slowdown_percent cannot be -1"),
     ],
 )
