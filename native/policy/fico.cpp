@@ -8,7 +8,8 @@
 // others. The way that promises more is kept for as long as the same tenants are in a request.
 // Source: Chen and Qiu, Optimizing Concurrent Inferences with Fine-grained GPU Sharing (poster);
 // docs/policy.md has the model, the promise and where it can fail.
-// Settings: span_us, overlap_percent, gain_percent, grace_percent, reclaim_percent, order, split.
+// Settings: span_us, span_percent, overlap_percent, gain_percent, wait_us, grace_percent,
+// reclaim_percent, order, split.
 // Limits: a work on the device is never taken back, so a tenant waits up to one piece of others.
 #include "policy/builtin.hpp"
 #include "policy/placement.hpp"
