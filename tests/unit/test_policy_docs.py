@@ -30,7 +30,9 @@ def test_the_docs_name_the_settings_as_they_are() -> None:
     initial = {row["name"]: row["initial"] for row in fico["settings"]}
     text = DOCS.read_text()
     assert f"`grace_percent` of *d − b* ({initial['grace_percent']:.0f})" in text
-    assert f"`reclaim_percent` of *d − b* ({initial['reclaim_percent']:.0f})" in text.replace("\n", " ")
+    assert f"`reclaim_percent` of *d − b* ({initial['reclaim_percent']:.0f})" in text.replace(
+        "\n", " "
+    )
     for name in ("span_us", "span_percent", "overlap_percent", "gain_percent", "wait_us"):
         assert name in initial
         assert f"`{name}`" in text
