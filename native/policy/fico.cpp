@@ -131,8 +131,8 @@ class Fico final : public Policy {
   std::int8_t level(const View& view) const noexcept {
     const bool late = behind(view, view.own(), settings_.grace_percent);
     int place = kLevelAlone;
-    int lowest = kLevelFirst;
-    int highest = kLevelLast;
+    std::int8_t lowest = kLevelFirst;
+    std::int8_t highest = kLevelLast;
     for (std::uint32_t slot = 0; slot < view.count; ++slot) {
       if (!view.rival(slot)) continue;
       const Row& row = view.rows[slot];
@@ -140,12 +140,12 @@ class Fico final : public Policy {
       place += before ? 1 : 0;
       if (row.phase != Phase::kGranted) continue;
       if (before) {
-        lowest = std::max(lowest, row.level + 1);
+        lowest = static_cast<std::int8_t>(std::max<int>(lowest, row.level + 1));
       } else {
-        highest = std::min(highest, row.level - 1);
+        highest = static_cast<std::int8_t>(std::min<int>(highest, row.level - 1));
       }
     }
-    place = std::max(std::min(place, highest), lowest);
+    place = std::max<int>(std::min<int>(place, highest), lowest);
     return static_cast<std::int8_t>(std::clamp<int>(place, kLevelFirst, kLevelLast));
   }
 
