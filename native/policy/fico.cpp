@@ -130,14 +130,14 @@ class Fico final : public Policy {
   // The place in the order, and between what those before and after it were granted.
   std::int8_t level(const View& view) const noexcept {
     const bool late = behind(view, view.own(), settings_.grace_percent);
-    int place = kLevelAlone;
+    int rank = 0;
     std::int8_t lowest = kLevelFirst;
     std::int8_t highest = kLevelLast;
     for (std::uint32_t slot = 0; slot < view.count; ++slot) {
       if (!view.rival(slot)) continue;
       const Row& row = view.rows[slot];
       const bool before = goes_before(view, slot, late);
-      place += before ? 1 : 0;
+      rank += before ? 1 : 0;
       if (row.phase != Phase::kGranted) continue;
       if (before) {
         lowest = static_cast<std::int8_t>(std::max<int>(lowest, row.level + 1));
@@ -145,7 +145,7 @@ class Fico final : public Policy {
         highest = static_cast<std::int8_t>(std::min<int>(highest, row.level - 1));
       }
     }
-    place = std::max<int>(std::min<int>(place, highest), lowest);
+    const int place = std::max<int>(std::min<int>(kLevelAlone + rank, highest), lowest);
     return static_cast<std::int8_t>(std::clamp<int>(place, kLevelFirst, kLevelLast));
   }
 
