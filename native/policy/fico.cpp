@@ -8,7 +8,8 @@
 // others. The way that promises more is kept for as long as the same tenants are in a request.
 // Source: Chen and Qiu, Optimizing Concurrent Inferences with Fine-grained GPU Sharing (poster);
 // docs/policy.md has the model, the promise and where it can fail.
-// Settings: span_us, overlap_percent, gain_percent, grace_percent, reclaim_percent, order, split.
+// Settings: span_us, span_percent, overlap_percent, gain_percent, wait_us, grace_percent,
+// reclaim_percent, order, split.
 // Limits: a work on the device is never taken back, so a tenant waits up to one piece of others.
 #include "policy/builtin.hpp"
 #include "policy/placement.hpp"
@@ -129,22 +130,22 @@ class Fico final : public Policy {
   // The place in the order, and between what those before and after it were granted.
   std::int8_t level(const View& view) const noexcept {
     const bool late = behind(view, view.own(), settings_.grace_percent);
-    int place = kLevelAlone;
-    int lowest = kLevelFirst;
-    int highest = kLevelLast;
+    int rank = 0;
+    std::int8_t lowest = kLevelFirst;
+    std::int8_t highest = kLevelLast;
     for (std::uint32_t slot = 0; slot < view.count; ++slot) {
       if (!view.rival(slot)) continue;
       const Row& row = view.rows[slot];
       const bool before = goes_before(view, slot, late);
-      place += before ? 1 : 0;
+      rank += before ? 1 : 0;
       if (row.phase != Phase::kGranted) continue;
       if (before) {
-        lowest = std::max(lowest, row.level + 1);
+        lowest = static_cast<std::int8_t>(std::max<int>(lowest, row.level + 1));
       } else {
-        highest = std::min(highest, row.level - 1);
+        highest = static_cast<std::int8_t>(std::min<int>(highest, row.level - 1));
       }
     }
-    place = std::max(std::min(place, highest), lowest);
+    const int place = std::max<int>(std::min<int>(kLevelAlone + rank, highest), lowest);
     return static_cast<std::int8_t>(std::clamp<int>(place, kLevelFirst, kLevelLast));
   }
 

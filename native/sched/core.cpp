@@ -179,7 +179,7 @@ void Core::learn(double now_us, std::uint32_t slot) {
   const Row& row = board_.rows[slot];
   if (!plans_[slot] || !row.exclusive || row.phase != Phase::kGranted || row.stretch <= 1) return;
   const auto& work = plans_[slot]->work;
-  const std::uint32_t unit = row.units.size() - 1;
+  const std::uint32_t unit = std::min({row.units.size() - 1, all_, profile::kMaxUnits - 1});
   double expected_us = work[row.work].remaining_us[unit];
   if (granted_to_[slot] < work.size()) expected_us -= work[granted_to_[slot]].remaining_us[unit];
   if (expected_us <= 0) return;
