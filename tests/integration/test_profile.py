@@ -210,6 +210,7 @@ def test_the_pressure_is_what_the_neighbours_lost(served: Profiled) -> None:
     order = [prefill, 1 - prefill]
     found = np.zeros(3)
     lost_us = np.zeros(3)
+    beside_us = np.zeros(3)
     for index, count in zip(order, counts, strict=True):
         for row in profile.trace_launches(index):
             duration_us = row.measured_us[MEASURED.index(half)]
@@ -218,13 +219,17 @@ def test_the_pressure_is_what_the_neighbours_lost(served: Profiled) -> None:
                 kernel = KERNELS[row.name]
                 pressure = np.array(kernel.pressure)
                 # Beside the neighbour it runs the longer.
-                longer = 1 + np.array(kernel.sensitivity)
-                lost_us += count * kernel.duration_us(half) * longer * pressure / (1 + pressure)
-    # The device is idle for a part of the time that depends on the machine, in which nothing is
-    # lost: that is in both, so the resources are compared with each other.
+                took_us = count * kernel.duration_us(half) * (1 + np.array(kernel.sensitivity))
+                beside_us += took_us
+                lost_us += took_us * pressure / (1 + pressure)
+    # What is lost is a part of the time, and beside the neighbour a request takes longer: as much
+    # as its kernels do, or less, since the device is idle for a part that depends on the machine.
     assert min(found[:2]) > 0
     assert found[2] < 0.1 * found[0]
-    assert found[0] / found[1] == pytest.approx(lost_us[0] / lost_us[1], rel=0.2)
+    ratio = lost_us[0] / lost_us[1]
+    busy_ratio = ratio * beside_us[1] / beside_us[0]
+    # Counted over a tenth of a second on a machine that does other things as well.
+    assert min(ratio, busy_ratio) / 1.5 < found[0] / found[1] < 1.5 * max(ratio, busy_ratio)
 
 
 def test_the_raw_file_gives_the_same_profile(served: Profiled) -> None:
