@@ -27,6 +27,7 @@ from typing import Any
 import common
 from fico import _native, sim
 from fico.runtime import profile_file
+from fico.runtime.traces import traces_of
 from fico.sim.run import H200_SMS_PER_UNIT
 
 UNITS = len(H200_SMS_PER_UNIT)
@@ -163,7 +164,7 @@ def traces(file: Path) -> list[_native.SimTrace]:
     """The most common kind of request of a profile."""
     profile = profile_file.load(file)
     requests = [trace.requests for trace in profile.traces]
-    return [sim.traces_of(profile)[requests.index(max(requests))]]
+    return [traces_of(profile)[requests.index(max(requests))]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from fico.profiling.analysis import analyse
 from fico.records.profile import Profile
 from fico.runtime import profile_file
 from fico.runtime.profiles import available_profiles
+from fico.runtime.traces import traces_of
 from profiles import HELD_OUT, name_of
 
 REQUESTS = 40
@@ -61,7 +62,7 @@ def names_of(row: common.Row) -> list[str]:
 def simulated_ms(profiles: Sequence[Profile], mode: str, units: Sequence[int]) -> list[float]:
     """Mean latency of each tenant in closed loop."""
     tenants = [
-        sim.Tenant(sim.traces_of(profile), own / len(profile.gpu.sms_per_unit), requests=REQUESTS)
+        sim.Tenant(traces_of(profile), own / len(profile.gpu.sms_per_unit), requests=REQUESTS)
         for profile, own in zip(profiles, units, strict=True)
     ]
     result = sim.simulate(tenants, mode, sms_per_unit=profiles[0].gpu.sms_per_unit)

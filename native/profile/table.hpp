@@ -1,5 +1,5 @@
-// The kernels of a profiled program as its tenant's processes map them: how a launch is recognised
-// and what is known of it. Written by `fico run --profile`, read-only afterwards.
+// The kernels of a tenant's profiles as its processes map them: how a launch is recognised and what
+// is known of it. Written by `fico run --profile`, read-only afterwards.
 #pragma once
 
 #include <cstdint>
@@ -38,19 +38,22 @@ struct TableLaunch {
 };
 static_assert(std::is_trivially_copyable_v<TableLaunch> && sizeof(TableLaunch) == 16);
 
-// One kind of request: launches [first, last) of the table.
+// One kind of request: launches [first, last) of the table. `from_graph`, 0 or 1: they come as one
+// CUDA graph.
 struct TableTrace {
   std::uint32_t first;
   std::uint32_t last;
+  std::uint32_t from_graph;
 };
+static_assert(std::is_trivially_copyable_v<TableTrace> && sizeof(TableTrace) == 12);
 
 class Table {
  public:
   // Throws SystemError, or TableError for a file that is damaged or of another version.
   static Table open(const std::string& path);
-  // Replaces the file in one step. Throws SystemError.
+  // Replaces the file in one step. As many kernels as launches. Throws SystemError.
   static void write(const std::string& path, std::span<const TableTrace> traces,
-                    std::span<const TableLaunch> launches);
+                    std::span<const TableLaunch> launches, std::span<const Kernel> kernels);
 
   Table(Table&& other) noexcept;
   Table& operator=(Table&&) = delete;
@@ -60,6 +63,8 @@ class Table {
 
   std::span<const TableTrace> traces() const { return traces_; }
   std::span<const TableLaunch> launches() const { return launches_; }
+  // What is known of each launch, at the same index.
+  std::span<const Kernel> kernels() const { return kernels_; }
 
  private:
   Table() = default;
@@ -68,6 +73,7 @@ class Table {
   std::size_t bytes_ = 0;
   std::span<const TableTrace> traces_;
   std::span<const TableLaunch> launches_;
+  std::span<const Kernel> kernels_;
 };
 
 }  // namespace fico::profile

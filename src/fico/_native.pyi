@@ -106,12 +106,12 @@ def share_units(quotas: list[tuple[int, int]], unit_count: int) -> list[int]:
 def counter_meanings() -> dict[str, tuple[bool, str]]:
     """For each counter of a tenant: whether it counts a fall-back, and what it means."""
 
-TableRow = tuple[str, tuple[int, int, int], tuple[int, int, int], float, int]
-"""A launch of a kernel table: mangled name, grid, block, what is left of its request in
-µs, class (0 neutral, 1 dominant, 2 insensitive)."""
+TableRow = tuple[str, tuple[int, int, int], tuple[int, int, int]]
+"""A launch of a kernel table: mangled name, grid, block."""
 
-def write_kernel_table(path: str, traces: list[list[TableRow]]) -> None:
-    """Write the launches of each kind of request for the preloaded library. OSError."""
+def write_kernel_table(path: str, traces: list[tuple[list[TableRow], SimTrace]]) -> None:
+    """Write what is known of each kind of request for the preloaded library: its launches, at
+    least one, and a trace with as many. OSError; ValueError."""
 
 def launch_signature(mangled: str, grid: tuple[int, int, int], block: tuple[int, int, int]) -> int:
     """What a launch is recognised by."""
@@ -121,6 +121,12 @@ class Tracker:
 
     def __init__(self, path: str) -> None:
         """Of a file of write_kernel_table. OSError; RuntimeError if it is damaged."""
+    def trace(self, index: int) -> tuple[int, int, bool]:
+        """First launch of a kind of request, one past its last, and whether it is a CUDA graph.
+        IndexError."""
+    def launch(self, index: int) -> tuple[Kernel, float]:
+        """What is known of a launch of the table, and what is left of its request from there on in
+        µs, alone on all units. IndexError."""
     def launched(self, signature: int) -> tuple[int | None, bool, bool]:
         """The launch's place in the table (all traces in a row; None: it is not there), whether
         something else was expected, and whether a request is complete with it."""

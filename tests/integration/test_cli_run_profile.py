@@ -13,7 +13,7 @@ from fico.records.profile import Launch, Profile
 from fico.runtime import profile_file
 from fico.runtime.gpus import EMULATED, find_gpu
 from helpers import built
-from helpers.cli import Cli, new_cli, read_line
+from helpers.cli import Cli, Done, new_cli, read_line
 from helpers.profiles import synthetic_profile
 
 # Kernels of a request, with their grids, as request_loop launches them: blocks of 256 threads.
@@ -39,6 +39,7 @@ def profile_of(gpu: Gpu) -> Profile:
             block=(256, 1, 1),
             gap_us=1.0,
             duration_us=9.0,
+            scaling_us=(9.0,) * len(gpu.sms_per_unit),
         )
 
     launches = tuple(launch(place, *kernel) for place, kernel in enumerate(KERNELS))
@@ -85,6 +86,54 @@ def test_a_profile_of_another_gpu_is_refused_unless_forced(fico: Cli, tmp_path: 
     assert "--force-profile" in done.line
     assert fico.leftovers() == []
     assert fico("run", "--profile", str(path), "--force-profile", "--", "true").code == 0
+
+
+def run_by_name(fico: Cli, *folders: Path) -> tuple[Done, list[str]]:
+    """Run a program named `served`; gives the environment it has been given, too."""
+    path = ":".join(map(str, folders))
+    program = ("sh", "-c", "echo ${FICO_PROFILE_TABLE:-none}")
+    done = fico("run", "--name", "served", "--", *program, FICO_PROFILE_PATH=path)
+    return done, done.err.splitlines()
+
+
+def test_a_profile_is_found_by_the_name(fico: Cli, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    done, lines = run_by_name(fico, first, second)
+    assert (done.code, done.out, lines) == (0, "none\n", [])
+    profile_file.save(profile_of(find_gpu(EMULATED)), second / "served.fico")
+    done, lines = run_by_name(fico, first, second)
+    assert done.code == 0
+    assert "/profile-" in done.out
+    assert lines == [f"fico: using the profile {second}/served.fico"]
+    assert done.out != fico("run", "--", "sh", "-c", "echo ${FICO_PROFILE_TABLE:-none}").out
+    profile_file.save(synthetic_profile("vgg16-bs8-graph"), first / "served.fico")
+    done, lines = run_by_name(fico, first, second)
+    assert (done.code, done.out) == (0, "none\n")
+    (line,) = lines
+    assert line.startswith(f"fico: profile {first}/served.fico is not used: ")
+    assert "was measured on GPU NVIDIA H200 (synthetic), here it is" in line
+
+
+def test_launched_programs_have_profiles_too(fico: Cli, tmp_path: Path) -> None:
+    for name in ("given", "found"):
+        profile_file.save(profile_of(find_gpu(EMULATED)), tmp_path / f"{name}.fico")
+    command = ["sh", "-c", "echo ${FICO_PROFILE_TABLE:-none}"]
+    names = {"own": 'profiles = ["given.fico", "found.fico"]', "found": "", "without": ""}
+    tenants = [
+        f"[[tenant]]\nname = {name!r}\ncommand = {command}\n{more}\n"
+        for name, more in names.items()
+    ]
+    (tmp_path / "tenants.toml").write_text('gpu = "emulated"\n' + "\n".join(tenants))
+    done = fico("launch", str(tmp_path / "tenants.toml"), FICO_PROFILE_PATH=str(tmp_path))
+    assert done.code == 0, done.err
+    said = dict(line.split("|") for line in done.out.splitlines())
+    tables = {name.strip(): table.strip() for name, table in said.items()}
+    assert tables["without"] == "none"
+    assert "/profile-" in tables["own"]
+    assert "/profile-" in tables["found"]
+    assert done.err.splitlines() == [f"fico: using the profile {tmp_path}/found.fico"]
 
 
 def test_a_damaged_profile_starts_nothing(fico: Cli, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from fico.records.profile import Profile
 from fico.runtime import profile_file
 from fico.runtime.errors import FicoError, UsageError
 from fico.runtime.profiles import find_profile
+from fico.runtime.traces import traces_of
 
 _MIX_LENGTH = 64
 
@@ -135,7 +136,7 @@ def _program(path: Path) -> _Program:
     latencies_us = np.array([trace.latency_us[-1] for trace in profile.traces])
     return _Program(
         profile.gpu,
-        tuple(sim.traces_of(profile)),
+        tuple(traces_of(profile)),
         mixed(profile),
         float(np.average(latencies_us, weights=weights)),
     )

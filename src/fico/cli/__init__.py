@@ -1,6 +1,5 @@
 """The command line: one module per command, and the one place that turns errors into exit codes."""
 
-import contextlib
 import sys
 
 from fico.runtime.errors import FicoError, UsageError
@@ -34,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _fail(line: str, code: int) -> int:
-    with contextlib.suppress(OSError):  # nobody reads it
-        print(f"fico: {line}", file=sys.stderr, flush=True)
+    from fico.cli.lines import report
+
+    report(line)
     return code

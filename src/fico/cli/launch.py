@@ -12,19 +12,20 @@ tenants' that isn't 0. The file:
     command = "python serve.py --port 8000"    # or ["python", "serve.py"]; no shell
     quota = "60%"
     memory = "20GiB"
+    profiles = ["serve.fico"]
     priority = 0
     cwd = "serve"               # relative to the file, which is also the default
     env = { OMP_NUM_THREADS = "4" }
 """
 
 import argparse
-import contextlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from fico.cli import options
+from fico.cli.lines import report
 
 _COLOURS = (36, 33, 32, 35, 34, 31)
 
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     plan = read_launch_file(arguments.file)
     selector = selected_gpu(arguments.gpu or plan.gpu)
-    return Launch(plan.tenants, selector, plan.policy, _prefixes, _report).run()
+    return Launch(plan.tenants, selector, plan.policy, _prefixes, report).run()
 
 
 def _prefixes(names: Sequence[str]) -> list[bytes]:
@@ -56,9 +57,3 @@ def _prefixes(names: Sequence[str]) -> list[bytes]:
             text = f"\x1b[{_COLOURS[number % len(_COLOURS)]}m{text}\x1b[0m"
         prefixes.append(text.encode())
     return prefixes
-
-
-def _report(line: str) -> None:
-    # Where the terminal has gone, the tenants still have to be ended properly.
-    with contextlib.suppress(OSError):
-        print(f"fico: {line}", file=sys.stderr, flush=True)

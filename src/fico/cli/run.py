@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from fico.cli import options
+from fico.cli.lines import report
 
 
 def prepare_parser(parser: argparse.ArgumentParser) -> None:
@@ -26,12 +27,18 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="the tenant's name; default: after the program")
     options.add_policy(parser)
     parser.add_argument(
-        "--profile", type=Path, metavar="FILE", help="of the program, as 'fico profile' wrote it"
+        "--profile",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="of the program, as 'fico profile' wrote it; again for each further model that it "
+        "serves; default: NAME.fico in a folder of $FICO_PROFILE_PATH",
     )
     parser.add_argument(
         "--force-profile",
         action="store_true",
-        help="use the profile also if it is of another GPU or driver",
+        help="use profiles also if they are of another GPU or driver",
     )
     parser.add_argument(
         "program", nargs=argparse.REMAINDER, metavar="-- CMD...", help="program and arguments"
@@ -50,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         quota=parse_quota(arguments.quota) if arguments.quota is not None else NO_QUOTA,
         memory_bytes=parse_size(arguments.memory) if arguments.memory is not None else 0,
         priority=arguments.priority,
-        profile=arguments.profile,
+        profiles=tuple(arguments.profile),
         force_profile=arguments.force_profile,
     )
-    become_tenant(spec, selected_gpu(arguments.gpu), arguments.policy)
+    become_tenant(spec, selected_gpu(arguments.gpu), arguments.policy, report)

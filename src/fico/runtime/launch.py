@@ -93,7 +93,7 @@ class Launch:
                     _fork(tenant, session)
                 for tenant in self._tenants:
                     with _errors_of(tenant.spec):
-                        prepare_profile(session, tenant.spec, tenant.pid)
+                        prepare_profile(session, tenant.spec, tenant.pid, self.report)
                         tenant.member = join(arena, tenant.spec, tenant.pid)
                 self._start_pumps()
                 for tenant in self._tenants:

@@ -55,7 +55,7 @@ class _Tenant(BaseModel):
     quota: Annotated[Quota, _reader(parse_quota)] = NO_QUOTA
     memory: Annotated[int, _reader(parse_size)] = 0
     priority: int = 0
-    profile: str | None = None
+    profiles: list[str] = []
     cwd: str = "."
     env: dict[str, str] = {}
 
@@ -92,5 +92,5 @@ def _spec(tenant: _Tenant, folder: Path) -> TenantSpec:
         priority=tenant.priority,
         environment=tenant.env,
         folder=str(folder / tenant.cwd),
-        profile=folder / tenant.profile if tenant.profile is not None else None,
+        profiles=tuple(folder / profile for profile in tenant.profiles),
     )

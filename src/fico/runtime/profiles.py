@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +12,17 @@ SHIPPED = Path(__file__).parents[1] / "profiles"
 SUFFIX = ".fico"
 
 _MAKE = "fico profile -o"
+_OF_PROGRAMS = "~/.local/share/fico/profiles"
+
+
+def profile_of_program(name: str) -> Path | None:
+    """The file NAME.fico in the first folder that has it: of FICO_PROFILE_PATH, separated by colons,
+    else ~/.local/share/fico/profiles."""
+    folders = os.environ.get("FICO_PROFILE_PATH", _OF_PROGRAMS)
+    files = (
+        Path(folder).expanduser() / f"{name}{SUFFIX}" for folder in folders.split(":") if folder
+    )
+    return next((file for file in files if file.is_file()), None)
 
 
 def available_profiles(folders: Iterable[Path] = ()) -> dict[str, Path]:

@@ -3,7 +3,7 @@
 import os
 import re
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import NoReturn
@@ -13,6 +13,7 @@ from fico.runtime.errors import FicoError, UsageError
 from fico.runtime.gpus import driver_environment
 from fico.runtime.lock import sessions_locked
 from fico.runtime.preload import check_preload, with_preload
+from fico.runtime.profiles import profile_of_program
 from fico.runtime.program import Program, check_program
 from fico.runtime.quota import NO_QUOTA, Quota
 from fico.runtime.session import Session, abandon_session, arena_errors, ensure_session
@@ -39,10 +40,10 @@ class TenantSpec:
     """Set on top of the caller's."""
     folder: str | None = None
     """Working directory; None: the caller's."""
-    profile: Path | None = None
-    """Of its program, as `fico profile` wrote it; None: it has none."""
+    profiles: tuple[Path, ...] = ()
+    """Of its program, as `fico profile` wrote them; none: one that is found by its name, if any."""
     force_profile: bool = False
-    """Use the profile also if it is of another GPU or driver."""
+    """Use profiles also if they are of another GPU or driver."""
 
     def check(self) -> None:
         """UsageError for a name or a size that can't be."""
@@ -113,8 +114,9 @@ def tenant_environment(
         environment.update(session.mps.environment())
     else:
         environment.setdefault("FICO_EMULATED_STATE", str(session.device_path))
-    if spec.profile is not None:
-        environment["FICO_PROFILE_TABLE"] = str(_profile_table(session, os.getpid()))
+    table = _profile_table(session, os.getpid())
+    if table.exists():
+        environment["FICO_PROFILE_TABLE"] = str(table)
     if spec.memory_bytes:
         environment["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = f"0={spec.memory_bytes // _MIB}M"
     return environment
@@ -124,17 +126,33 @@ def _profile_table(session: Session, pid: int) -> Path:
     return session.folder / f"profile-{pid}"
 
 
-def prepare_profile(session: Session, spec: TenantSpec, pid: int) -> None:
-    """Lay the tenant's profile ready for its program, which this process will become.
+def prepare_profile(
+    session: Session, spec: TenantSpec, pid: int, report: Callable[[str], None]
+) -> None:
+    """Lay the tenant's profiles ready for its program, which process `pid` will become.
 
-    FicoError if it can't be read or is of another GPU or driver.
+    Where none is given, the one that is found by the tenant's name, and a line says so. FicoError
+    if one that was given can't be read or is of another GPU or driver.
     """
-    if spec.profile is None:
-        return
+    table = _profile_table(session, pid)
+    table.unlink(missing_ok=True)  # of an earlier process with this number
+    profiles = spec.profiles
+    if not profiles:
+        found = profile_of_program(spec.name or default_name(spec.command))
+        if found is None:
+            return
+        profiles = (found,)
     from fico.runtime.kernel_table import write_kernel_table
 
-    table = _profile_table(session, pid)
-    write_kernel_table(spec.profile, session.gpu, table, force=spec.force_profile)
+    try:
+        write_kernel_table(profiles, session.gpu, table, force=spec.force_profile)
+    except FicoError as error:
+        if spec.profiles:
+            raise
+        report(f"profile {profiles[0]} is not used: {error.message}")
+        return
+    if not spec.profiles:
+        report(f"using the profile {profiles[0]}")
 
 
 def check_startable(spec: TenantSpec, emulated: bool) -> Program:
@@ -173,16 +191,19 @@ def execute(program: Program, spec: TenantSpec, environment: Mapping[str, str]) 
     os.execve(program.path, spec.command, environment)
 
 
-def become_tenant(spec: TenantSpec, selector: str, policy: str | None) -> NoReturn:
+def become_tenant(
+    spec: TenantSpec, selector: str, policy: str | None, report: Callable[[str], None]
+) -> NoReturn:
     """Join the GPU's session, starting it if need be, and turn this process into the program.
 
-    Returns only by FicoError, and then nothing that this call started is left.
+    `report` takes a line for the person who looks on. Returns only by FicoError, and then nothing
+    that this call started is left.
     """
     program = check_startable(spec, selector == "emulated")
     with sessions_locked():
         session, arena, started = ensure_session(selector, policy)
         try:
-            prepare_profile(session, spec, os.getpid())
+            prepare_profile(session, spec, os.getpid(), report)
             member = join(arena, spec, os.getpid())
         except BaseException:
             if started:

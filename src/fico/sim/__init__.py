@@ -1,6 +1,5 @@
 """Virtual-time runs: the scheduler and its policies over the device model."""
 
 from fico.sim.run import Result, Tenant, TenantResult, simulate
-from fico.sim.traces import traces_of
 
-__all__ = ["Result", "Tenant", "TenantResult", "simulate", "traces_of"]
+__all__ = ["Result", "Tenant", "TenantResult", "simulate"]

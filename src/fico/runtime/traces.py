@@ -1,4 +1,4 @@
-"""From a profile to what the simulator runs."""
+"""From a profile to what the scheduler and the simulator know of a request."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from fico import _native
-from fico.records.profile import Bound, Launch, Profile
-from fico.runtime.kernel_table import CLASSES
+from fico.records.profile import Bound, KernelClass, Launch, Profile
 
 # As native/profile/kernel.hpp numbers them.
+CLASSES = {KernelClass.NEUTRAL: 0, KernelClass.DOMINANT: 1, KernelClass.INSENSITIVE: 2}
 BOUNDS = {Bound.LATENCY: 0, Bound.COMPUTE: 1, Bound.MEMORY: 2}
 
 
