@@ -32,8 +32,8 @@ def recorded(model: nn.Module, given: torch.Tensor) -> Callable[[], object]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         result = model(given)
-    # The result's memory belongs to the graph, and both live as long as this function.
-    return lambda: (graph.replay(), result)
+    # What the graph reads and writes lives as long as this function.
+    return lambda: (graph.replay(), given, result)
 
 
 def loaded(names: list[str], seed: int) -> dict[tuple[str, int, str], Callable[[], object]]:

@@ -16,11 +16,15 @@ _OF_PROGRAMS = "~/.local/share/fico/profiles"
 
 
 def profile_of_program(name: str) -> Path | None:
-    """The file NAME.fico in the first folder that has it: of FICO_PROFILE_PATH, separated by colons,
-    else ~/.local/share/fico/profiles."""
+    """The file NAME.fico in the first folder that has it.
+
+    Folders are those of FICO_PROFILE_PATH, separated by colons, else ~/.local/share/fico/profiles.
+    """
     folders = os.environ.get("FICO_PROFILE_PATH", _OF_PROGRAMS)
     files = (
-        Path(folder).expanduser() / f"{name}{SUFFIX}" for folder in folders.split(":") if folder
+        Path(os.path.expanduser(folder), f"{name}{SUFFIX}")
+        for folder in folders.split(":")
+        if folder
     )
     return next((file for file in files if file.is_file()), None)
 

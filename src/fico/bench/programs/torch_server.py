@@ -50,7 +50,7 @@ def request_of(model: nn.Module, batch: int, mode: str) -> Request:
         for _ in range(_WARM_UP):
             issue()
     torch.cuda.current_stream().wait_stream(side)
-    kept: list[object] = [model]
+    kept: list[object] = [model, given]
     if mode == "graph":
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
