@@ -42,6 +42,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
     assert read(tmp_path, WHOLE) == LaunchPlan(
         gpu="0",
         policy="static",
+        settings=None,
         tenants=(
             TenantSpec(
                 command=("python", "serve.py", "--title", "two words"),

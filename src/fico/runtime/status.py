@@ -5,6 +5,7 @@ from __future__ import annotations
 from fico import _native
 from fico.records.status import FallBack, SessionStatus, TenantStatus
 from fico.runtime.errors import FicoError
+from fico.runtime.policies import settings_of
 from fico.runtime.quota import Quota
 from fico.runtime.session import Session, known_sessions
 
@@ -18,11 +19,13 @@ def session_status(session: Session) -> SessionStatus:
     """One session."""
     gpu = session.gpu
     policy = created_s = problem = None
+    settings: dict[str, float] = {}
     tenants: list[TenantStatus] = []
     try:
         tenants = [tenant_status(row) for row in session.tenants()]
         arena = session.arena()
         policy, created_s = arena.policy, arena.created_s
+        settings = settings_of(arena)
         if session.lost_mps():
             problem = "its MPS has ended: end the session with 'fico down --force'"
     except FicoError as error:
@@ -35,6 +38,7 @@ def session_status(session: Session) -> SessionStatus:
         driver_version=gpu.driver_version,
         emulated=gpu.emulated,
         policy=policy,
+        policy_settings=settings,
         sms_per_unit=gpu.sms_per_unit,
         mps_pid=mps.pid() if mps is not None else None,
         created_s=created_s,
