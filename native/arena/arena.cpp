@@ -47,16 +47,17 @@ const char* damage(const Layout& layout) {
   if (layout.bytes != sizeof(Layout)) return "its size is not that of its version";
   if (layout.unit_count == 0 || layout.unit_count > kMaxUnits)
     return "its number of units is impossible";
-  if (layout.policy.load() > Policy::kShuffle) return "its policy is unknown";
+  if (layout.policy.load() > Policy::kScheduled) return "its policy is unknown";
   if (!ends(layout.gpu_uuid, sizeof layout.gpu_uuid) ||
       !ends(layout.gpu_name, sizeof layout.gpu_name) ||
-      !ends(layout.driver_version, sizeof layout.driver_version)) {
-    return "its description of the GPU has no end";
+      !ends(layout.driver_version, sizeof layout.driver_version) ||
+      !ends(layout.schedule, sizeof layout.schedule)) {
+    return "a text in it has no end";
   }
   for (const Tenant& tenant : layout.tenants) {
     const Grant grant = tenant.grant.load();
     if (tenant.phase.load() > Phase::kLive || !ends(tenant.name, sizeof tenant.name) ||
-        grant.hi > layout.unit_count || grant.lo > grant.hi || grant.mode > Mode::kShuffle) {
+        grant.hi > layout.unit_count || grant.lo > grant.hi || grant.mode > Mode::kScheduled) {
       return "a tenant in it is impossible";
     }
   }
@@ -65,7 +66,8 @@ const char* damage(const Layout& layout) {
 
 }  // namespace
 
-Arena Arena::create(const std::string& path, const Gpu& gpu, Policy policy) {
+Arena Arena::create(const std::string& path, const Gpu& gpu, Policy policy,
+                    const std::string& schedule) {
   if (gpu.sms_per_unit.empty() || gpu.sms_per_unit.size() > kMaxUnits) {
     throw ArenaError("the GPU has " + std::to_string(gpu.sms_per_unit.size()) +
                      " units, 1 to 64 are supported; split it into larger units");
@@ -98,6 +100,7 @@ Arena Arena::create(const std::string& path, const Gpu& gpu, Policy policy) {
   copy_text(layout->driver_version, gpu.driver_version);
   layout->created_ns = base::realtime_ns();
   layout->policy = policy;
+  copy_text(layout->schedule, schedule);
   layout->magic = kMagic;
   Arena arena(path, layout);
   // link() and not rename(): it refuses to replace an arena that somebody else made meanwhile.
@@ -156,17 +159,19 @@ bool Arena::is_live(std::uint32_t slot, std::uint32_t generation) const {
          tenant.generation.load(std::memory_order_acquire) == generation;
 }
 
-namespace {
-constexpr const char* kPolicyNames[] = {"mps", "static", "shuffle"};
-}
-
-const char* policy_name(Policy policy) { return kPolicyNames[static_cast<std::uint32_t>(policy)]; }
-
-Policy policy_from(const std::string& name) {
-  for (std::uint32_t i = 0; i < 3; ++i) {
-    if (name == kPolicyNames[i]) return static_cast<Policy>(i);
+std::string Arena::schedule() const {
+  // A change takes microseconds; one that its writer did not live to end is ended by the next sweep.
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    const std::uint32_t begun = layout_->change_begun.load();
+    char text[kScheduleBytes];
+    std::memcpy(text, layout_->schedule, sizeof text);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    text[sizeof text - 1] = '\0';
+    if (layout_->change_ended.load() == begun && layout_->change_begun.load() == begun) return text;
+    usleep(100);
   }
-  throw ArenaError("there is no policy '" + name + "': it is mps, static or shuffle");
+  throw ArenaError("the session's policy is being changed for too long; end the session with "
+                   "'fico down --force' and start it again");
 }
 
 }  // namespace fico::arena

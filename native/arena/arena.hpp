@@ -27,7 +27,8 @@ class Arena {
  public:
   // Makes a new arena, complete before it gets its name, so that nobody ever sees half of one.
   // Throws SystemError (EEXIST if the name is taken), ArenaError for a GPU it cannot describe.
-  static Arena create(const std::string& path, const Gpu& gpu, Policy policy);
+  static Arena create(const std::string& path, const Gpu& gpu, Policy policy,
+                      const std::string& schedule);
 
   // Throws SystemError (ENOENT, EACCES, ...), ArenaError if damaged, of another version or owner.
   static Arena open(const std::string& path);
@@ -42,6 +43,9 @@ class Arena {
   Tenant& tenant(std::uint32_t slot) const { return layout_->tenants[slot]; }
   const std::string& path() const { return path_; }
 
+  // Name and settings of the session's policy.
+  std::string schedule() const;
+
   // Whether a slot is still the tenant that had this generation.
   bool is_live(std::uint32_t slot, std::uint32_t generation) const;
 
@@ -51,9 +55,5 @@ class Arena {
   std::string path_;
   Layout* layout_ = nullptr;
 };
-
-const char* policy_name(Policy policy);
-// Throws ArenaError for an unknown name.
-Policy policy_from(const std::string& name);
 
 }  // namespace fico::arena

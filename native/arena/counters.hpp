@@ -16,6 +16,8 @@ namespace fico::arena {
   X(partitions_created, false, "green contexts created")                                           \
   X(graphs_rebuilt, false, "graphs captured again for a partition")                                \
   X(requests, false, "requests of the profile launched to their end")                              \
+  X(pieces, false, "pieces of requests that the policy has let go")                                \
+  X(segments, false, "segments of graphs launched by themselves")                                  \
   X(unprofiled_launches, false, "launches that the profile does not know")                         \
   X(resyncs, false, "launches that the profile expected elsewhere")                                \
   X(uncovered_entries, true, "driver entries asked for that the library does not know")            \
@@ -28,6 +30,10 @@ namespace fico::arena {
   X(open_named, true, "kernels with a grid barrier of their own: on all units")                    \
   X(open_entries, true, "launches through entries without a stream (cuLaunch): on all units")      \
   X(extra_partitions, true, "partitions made beyond the usual bound: 5.5 MiB of GPU memory each")  \
+  X(near_partitions, true, "launches on the nearest partition, because there can't be more")       \
+  X(unscheduled_launches, true, "launches past the policy: another process or thread had the turn") \
+  X(unsegmented_graphs, true, "launches of graphs that can't be cut: in one piece")                \
+  X(late_pieces, true, "pieces let go early: those before took too long")                          \
   X(units_late, true, "times own units were used before their last holder had left them")          \
   X(driver_errors, true, "internal driver calls that failed: the launch passed through unconfined")
 

@@ -11,24 +11,30 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "arena/box.hpp"
+
 namespace fico::arena {
 
 constexpr std::uint64_t kMagic = 0x0141'4e45'5241'4346;  // "FCARENA" and a byte of 1
-constexpr std::uint32_t kVersion = 2;
+constexpr std::uint32_t kVersion = 3;
 constexpr std::uint32_t kMaxUnits = 64;
 constexpr std::uint32_t kMaxTenants = 48;  // MPS serves 48 clients on a device (CUDA 13.0)
 constexpr std::uint32_t kMaxProcesses = 16;
 constexpr std::uint32_t kMaxNotes = 8;
 constexpr std::uint32_t kNoteBytes = 120;
+constexpr std::uint32_t kScheduleBytes = 256;
+constexpr std::uint32_t kRowBytes = 64;
+constexpr std::uint32_t kFactsBytes = 320;
 
 // How a session hands out its units.
-enum class Policy : std::uint32_t { kMps = 0, kStatic = 1, kShuffle = 2 };
+enum class Policy : std::uint32_t { kMps = 0, kStatic = 1, kShuffle = 2, kScheduled = 3 };
 
 // What a launch has to know, in one word: the tenant's units [lo, hi) and whether it is confined.
 enum class Mode : std::uint8_t {
   kOpen = 0,      // no partition: streams stay as the program made them
   kConfined = 1,  // every launch on the tenant's own units
   kShuffle = 2,   // every launch on a random partition (testing)
+  kScheduled = 3,  // a policy says, launch by launch; [lo, hi) is the tenant's slice
 };
 
 struct Grant {
@@ -81,6 +87,13 @@ struct Tenant {
   std::atomic<float> remaining_us;  // of the present request, alone on all units
   std::uint64_t memory_bytes;
   std::uint64_t joined_ns;
+  // The one process of the tenant that is scheduled (base::ProcessId), which writes all below; what
+  // they hold is sched's (sched/seat.hpp).
+  std::atomic<std::uint64_t> seat;
+  std::atomic<std::uint64_t> beat_ns;  // when it last gave a sign of life (monotonic)
+  alignas(64) Box<kRowBytes> row;
+  Box<kFactsBytes> work;
+  Box<kFactsBytes> request;
   char name[64];
   char notes[kMaxNotes][kNoteBytes];
   alignas(64) std::atomic<std::uint64_t> counters[kMaxCounters];
@@ -98,6 +111,9 @@ struct Layout {
   char driver_version[32];
   std::uint64_t created_ns;
   std::atomic<Policy> policy;
+  // Name and settings of the policy, as sched/schedule.hpp writes them. Written while a change of
+  // quotas has begun and not ended.
+  char schedule[kScheduleBytes];
   // A change of quotas begins with begun = ended + 1 and ends with ended = begun: a writer that was
   // killed between them is seen by that, and the distribution is repeated.
   std::atomic<std::uint32_t> change_begun;

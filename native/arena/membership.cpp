@@ -134,6 +134,7 @@ void distribute(const Arena& arena) {
     const auto hi = units.empty() ? all : static_cast<std::uint8_t>(lo + units[i]);
     Grant grant{0, all, Mode::kOpen, 0, change};
     if (policy == Policy::kShuffle) grant.mode = Mode::kShuffle;
+    if (policy == Policy::kScheduled) grant = {lo, hi, Mode::kScheduled, 0, change};
     if (policy == Policy::kStatic && (lo != 0 || hi != all)) {
       grant = {lo, hi, Mode::kConfined, 0, change};
     }
@@ -189,6 +190,7 @@ Member join(const Arena& arena, const Wish& wish, pid_t pid) {
     for (auto& process : tenant.processes) process.store(0);
     for (auto& counter : tenant.counters) counter.store(0);
     tenant.note_count.store(0);
+    tenant.seat.store(0);
     tenant.quota.store(wish.quota);
     tenant.priority.store(wish.priority);
     tenant.memory_bytes = wish.memory_bytes;
@@ -232,10 +234,18 @@ void update(const Arena& arena, const std::string& name, const Change& change) {
                    (known.empty() ? ": the session has no tenants" : ": the session has " + known));
 }
 
-void set_policy(const Arena& arena, Policy policy) {
+void set_policy(const Arena& arena, Policy policy, const std::string& schedule) {
   const Lock lock(arena);
   end_dead(arena);
-  arena.layout().policy.store(policy);
+  Layout& layout = arena.layout();
+  if (schedule.size() >= sizeof layout.schedule) {
+    throw ArenaError("the settings of the policy take " + std::to_string(schedule.size()) +
+                     " characters, at most 255 are kept: give fewer");
+  }
+  layout.change_begun.fetch_add(1);
+  layout.policy.store(policy);
+  std::memset(layout.schedule, 0, sizeof layout.schedule);
+  std::memcpy(layout.schedule, schedule.data(), schedule.size());
   distribute(arena);
 }
 

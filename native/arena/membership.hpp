@@ -39,7 +39,8 @@ Member join(const Arena& arena, const Wish& wish, pid_t pid);
 void leave(const Arena& arena, Member member);
 // Throws ArenaError: no such tenant, and as in join.
 void update(const Arena& arena, const std::string& name, const Change& change);
-void set_policy(const Arena& arena, Policy policy);
+// `schedule`: name and settings, as Layout::schedule.
+void set_policy(const Arena& arena, Policy policy, const std::string& schedule);
 // Ends the tenants of which no process lives, and repeats a distribution that was cut short.
 // Returns the names of those it ended.
 std::vector<std::string> sweep(const Arena& arena);

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <linux/futex.h>
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
@@ -14,6 +15,7 @@
 #include <climits>
 #include <cstdlib>
 #include <memory>
+#include <stdexcept>
 #include <string>
 
 #include "arena/arena.hpp"
@@ -23,6 +25,7 @@
 #include "arena/shares.hpp"
 #include "base/process.hpp"
 #include "bindings/scheduling.hpp"
+#include "sched/schedule.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;  // NOLINT(google-build-using-namespace): the "name"_a of nanobind
@@ -110,11 +113,21 @@ std::vector<std::uint32_t> sms_per_unit(const Arena& arena) {
   return {layout.sms_per_unit, layout.sms_per_unit + layout.unit_count};
 }
 
+// Throws ArenaError: no such policy, or settings that it does not have.
+std::string schedule_text(const std::string& policy, const fico::policy::Values& settings) {
+  try {
+    return fico::sched::schedule_text(policy, settings);
+  } catch (const std::invalid_argument& error) {
+    throw fico::arena::ArenaError(error.what());
+  }
+}
+
 Arena create(const std::string& path, const std::string& gpu_uuid, const std::string& gpu_name,
              const std::string& driver_version, const std::vector<std::uint32_t>& sms,
              bool emulated, const std::string& policy) {
+  const std::string schedule = schedule_text(policy, {});
   return Arena::create(path, {gpu_uuid, gpu_name, driver_version, sms, emulated},
-                       fico::arena::policy_from(policy));
+                       fico::sched::mode_of(policy), schedule);
 }
 
 std::pair<std::uint32_t, std::uint32_t> join(const Arena& arena, const std::string& name, int pid,
@@ -178,13 +191,17 @@ NB_MODULE(_native, m) {
       .def_prop_ro("emulated", [](const Arena& a) { return a.layout().emulated != 0; })
       .def_prop_ro("created_s", [](const Arena& a) { return seconds(a.layout().created_ns); })
       .def_prop_ro("policy",
-                   [](const Arena& a) { return fico::arena::policy_name(a.layout().policy); })
+                   [](const Arena& a) { return fico::sched::parse_schedule(a.schedule()).name; })
+      .def_prop_ro(
+          "policy_settings",
+          [](const Arena& a) { return fico::sched::parse_schedule(a.schedule()).settings; })
       .def(
           "set_policy",
-          [](const Arena& a, const std::string& name) {
-            fico::arena::set_policy(a, fico::arena::policy_from(name));
+          [](const Arena& a, const std::string& name, const fico::policy::Values& settings) {
+            const std::string schedule = schedule_text(name, settings);
+            fico::arena::set_policy(a, fico::sched::mode_of(name), schedule);
           },
-          "policy"_a)
+          "policy"_a, "settings"_a = fico::policy::Values{})
       .def("join", &join, "name"_a, "pid"_a, "quota_ppm"_a = 0, "quota_units"_a = 0,
            "priority"_a = 0, "memory_bytes"_a = 0)
       .def(
@@ -208,6 +225,11 @@ NB_MODULE(_native, m) {
         return fico::arena::share_units(parsed, unit_count);
       },
       "quotas"_a, "unit_count"_a);
+  m.def("live_policies", [] {
+    nb::list names;
+    for (const char* name : fico::sched::live_policies()) names.append(name);
+    return names;
+  });
   m.def("counter_meanings", [] {
     nb::dict meanings;
     for (const auto& counter : fico::arena::kCounters) {

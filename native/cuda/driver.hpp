@@ -26,6 +26,7 @@ namespace fico::cuda {
   X(green_as_context, PFN_cuCtxFromGreenCtx_v12040, "cuCtxFromGreenCtx")                           \
   X(stream_destroy, PFN_cuStreamDestroy_v4000, "cuStreamDestroy_v2")                               \
   X(stream_query, PFN_cuStreamQuery_v2000, "cuStreamQuery")                                        \
+  X(stream_create, PFN_cuStreamCreateWithPriority_v5050, "cuStreamCreateWithPriority")            \
   X(stream_flags, PFN_cuStreamGetFlags_v5050, "cuStreamGetFlags")                                  \
   X(stream_priority, PFN_cuStreamGetPriority_v5050, "cuStreamGetPriority")                         \
   X(stream_wait, PFN_cuStreamWaitEvent_v3020, "cuStreamWaitEvent")                                 \
@@ -49,6 +50,8 @@ namespace fico::cuda {
   X(graph_kernel_set, PFN_cuGraphKernelNodeSetParams_v12000, "cuGraphKernelNodeSetParams_v2")      \
   X(graph_kernel_attribute, PFN_cuGraphKernelNodeGetAttribute_v11000,                              \
     "cuGraphKernelNodeGetAttribute")                                                               \
+  X(graph_kernel_attribute_set, PFN_cuGraphKernelNodeSetAttribute_v11000,                          \
+    "cuGraphKernelNodeSetAttribute")                                                               \
   X(graph_dependencies, PFN_cuGraphNodeGetDependencies_v12030, "cuGraphNodeGetDependencies_v2")    \
   X(graph_dependents, PFN_cuGraphNodeGetDependentNodes_v12030, "cuGraphNodeGetDependentNodes_v2")  \
   X(graph_add_dependencies, PFN_cuGraphAddDependencies_v12030, "cuGraphAddDependencies_v2")        \

@@ -43,6 +43,17 @@ Partition* PartitionPool::find(std::uint32_t lo, std::uint32_t hi) const {
   return nullptr;
 }
 
+Partition* PartitionPool::nearest(std::uint32_t lo, std::uint32_t hi) const {
+  Partition* best = nullptr;
+  for (const auto& partition : partitions_) {
+    if (partition->lo < lo || partition->hi > hi) continue;
+    if (best == nullptr || partition->hi - partition->lo > best->hi - best->lo) {
+      best = partition.get();
+    }
+  }
+  return best;
+}
+
 Partition* PartitionPool::make(std::uint32_t lo, std::uint32_t hi) {
   if (hi > units_.size() || lo >= hi) return nullptr;
   const RelaxedCapture relaxed;

@@ -10,7 +10,8 @@
 
 namespace fico::cuda {
 
-// A contiguous range of units as a green context. Only the pool makes and ends partitions.
+// A contiguous range of units as a green context; without one (`green` is nullptr) all units, in the
+// primary context. Only the pool makes and ends green contexts.
 struct Partition {
   std::uint32_t lo;
   std::uint32_t hi;
@@ -31,6 +32,9 @@ struct Partition {
 // again.
 class PartitionPool {
  public:
+  // The one of at most these units that is nearest to them; nullptr if there is none.
+  Partition* nearest(std::uint32_t lo, std::uint32_t hi) const;
+
   // Some 5.5 MiB of GPU memory each with a stream, and a tenant is to cost less than 100 MiB.
   // Quotas that change more often than that are followed all the same, and counted.
   static constexpr std::size_t kCapacity = 12;

@@ -1,5 +1,7 @@
 #include "hook/graph_nodes.hpp"
 
+#include <set>
+
 #include "hook/kernels.hpp"
 
 namespace fico::hook {
@@ -64,11 +66,20 @@ std::vector<CUlaunchAttribute> attributes_of(CUgraphNode node) {
   return attributes;
 }
 
+bool set_priority(CUgraphNode node, int priority) {
+  CUlaunchAttributeValue value{};
+  value.priority = priority;
+  return d().graph_kernel_attribute_set != nullptr &&
+         d().graph_kernel_attribute_set(node, CU_LAUNCH_ATTRIBUTE_PRIORITY, &value) ==
+             CUDA_SUCCESS;
+}
+
 // Puts a kernel that is known by its CUfunction alone (modules loaded with cuModuleLoad: Triton,
 // CuPy) to another context: only a launch can do that, so it is captured into the graph in the
 // node's place.
 bool replace_node(CUgraph graph, CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS& parameters,
-                  CUstream stream) {
+                  const Place& to) {
+  const CUstream stream = to.stream;
   if (d().capture_to_graph == nullptr || d().launch_ex == nullptr ||
       d().graph_add_dependencies == nullptr) {
     return false;
@@ -80,6 +91,14 @@ bool replace_node(CUgraph graph, CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS
     return false;
   }
   std::vector<CUlaunchAttribute> attributes = attributes_of(node);
+  if (to.ranked) {
+    std::erase_if(attributes, [](const CUlaunchAttribute& attribute) {
+      return attribute.id == CU_LAUNCH_ATTRIBUTE_PRIORITY;
+    });
+    CUlaunchAttribute& priority = attributes.emplace_back();
+    priority.id = CU_LAUNCH_ATTRIBUTE_PRIORITY;
+    priority.value.priority = to.priority;
+  }
   CUlaunchConfig config{};
   config.gridDimX = parameters.gridDimX;
   config.gridDimY = parameters.gridDimY;
@@ -139,6 +158,34 @@ CUgraph child_of(CUgraphNode node) {
 
 }  // namespace
 
+std::optional<std::vector<CUgraphNode>> nodes_in_order(CUgraph graph) {
+  if (d().graph_dependencies == nullptr) return std::nullopt;
+  const std::vector<CUgraphNode> nodes = nodes_of(graph);
+  std::unordered_map<CUgraphNode, std::size_t> index;
+  for (std::size_t i = 0; i < nodes.size(); ++i) index[nodes[i]] = i;
+  std::vector<std::size_t> missing(nodes.size());
+  std::vector<std::vector<std::size_t>> after(nodes.size());
+  std::set<std::size_t> ready;
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    Neighbours before;
+    if (!list_neighbours(d().graph_dependencies, nodes[i], before)) return std::nullopt;
+    missing[i] = before.nodes.size();
+    for (CUgraphNode node : before.nodes) after[index[node]].push_back(i);
+    if (missing[i] == 0) ready.insert(i);
+  }
+  std::vector<CUgraphNode> order;
+  while (!ready.empty()) {
+    const std::size_t next = *ready.begin();
+    ready.erase(ready.begin());
+    order.push_back(nodes[next]);
+    for (const std::size_t later : after[next]) {
+      if (--missing[later] == 0) ready.insert(later);
+    }
+  }
+  if (order.size() != nodes.size()) return std::nullopt;
+  return order;
+}
+
 void map_children(CUgraph graph, CUgraph clone, std::unordered_map<CUgraphNode, CUgraphNode>& map) {
   for (CUgraphNode node : nodes_of(graph)) {
     if (type_of(node) != CU_GRAPH_NODE_TYPE_GRAPH) continue;
@@ -188,10 +235,15 @@ bool move_kernels(CUgraph graph, const Place& to) {
     CUDA_KERNEL_NODE_PARAMS parameters{};
     if (d().graph_kernel_get(node, &parameters) != CUDA_SUCCESS) return false;
     if (parameters.func != nullptr && kernel_of(parameters.func).needs_whole_gpu) return true;
-    if (parameters.kern == nullptr) return replace_node(owner, node, parameters, to.stream);
-    parameters.func = nullptr;
-    parameters.ctx = to.partition->context;
-    return d().graph_kernel_set(node, &parameters) == CUDA_SUCCESS;
+    if (to.partition->green != nullptr) {
+      if (parameters.kern == nullptr) {
+        return replace_node(owner, node, parameters, to);
+      }
+      parameters.func = nullptr;
+      parameters.ctx = to.partition->context;
+      if (d().graph_kernel_set(node, &parameters) != CUDA_SUCCESS) return false;
+    }
+    return !to.ranked || set_priority(node, to.priority);
   });
 }
 

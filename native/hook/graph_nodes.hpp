@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -31,6 +32,10 @@ bool visit_nodes(CUgraph graph, Visit visit) {
     return d.graph_child(node, &child) == CUDA_SUCCESS && visit_nodes(child, visit);
   });
 }
+
+// The nodes of a graph, each after all that it depends on; of those that could come next, the one
+// that the driver lists first. Nothing if the driver does not tell.
+std::optional<std::vector<CUgraphNode>> nodes_in_order(CUgraph graph);
 
 // Enters for every node inside the child graphs of `graph` the node that stands for it in `clone`,
 // which the driver can't be asked for: a clone's child graphs are clones of their own.

@@ -38,6 +38,7 @@ void Graphs::adopt(Exec& entry, CUgraph graph) {
   entry.graph = nullptr;
   entry.replaced.clear();
   entry.sequence.reset();
+  entry.nodes = 0;
   if ((entry.flags & CUDA_GRAPH_INSTANTIATE_FLAG_DEVICE_LAUNCH) != 0 ||
       d().graph_clone == nullptr || d().graph_kernel_set == nullptr) {
     return;
@@ -47,6 +48,10 @@ void Graphs::adopt(Exec& entry, CUgraph graph) {
   if (!copyable) return;
   if (d().graph_clone(&entry.graph, graph) == CUDA_SUCCESS) {
     map_children(graph, entry.graph, entry.replaced);
+    visit_nodes(entry.graph, [&](CUgraph, CUgraphNode, CUgraphNodeType) {
+      ++entry.nodes;
+      return true;
+    });
   } else {
     entry.graph = nullptr;
   }
@@ -77,41 +82,51 @@ void Graphs::give_up(Exec& entry, const char* reason) {
 
 void Graphs::drop_variants(Exec& entry) {
   const cuda::RelaxedCapture relaxed;
-  for (const Variant& variant : entry.variants) {
-    if (variant.exec != nullptr) d().graph_exec_destroy(variant.exec);
-  }
-  entry.variants.clear();
-  entry.last_exec = nullptr;  // its address may come back as that of another
+  make_room(entry, kMaxCopies * entry.nodes + 1);
+  entry.pieces.reset();
 }
 
-CUgraphExec Graphs::variant_for(Exec& entry, const Place& place) {
-  for (const Variant& variant : entry.variants) {
-    if (variant.partition == place.partition) return variant.exec;
+// Destroys the oldest variants. One that still runs may be: the driver keeps it until it has ended.
+void Graphs::make_room(Exec& entry, std::size_t nodes) {
+  while (!entry.built.empty() && entry.copied_nodes + nodes > kMaxCopies * entry.nodes) {
+    const auto oldest = entry.variants.find(entry.built.front());
+    entry.built.pop_front();
+    entry.copied_nodes -= nodes_in(entry, oldest->first);
+    if (oldest->second != nullptr) d().graph_exec_destroy(oldest->second);
+    entry.variants.erase(oldest);
+    entry.last_exec = nullptr;  // its address may come back as that of another
+  }
+}
+
+std::size_t Graphs::nodes_in(const Exec& entry, const Variant& variant) {
+  return variant.work == kWhole ? entry.nodes : entry.pieces->nodes_in(variant.work);
+}
+
+CUgraphExec Graphs::variant_for(Exec& entry, std::uint32_t work, const Place& place) {
+  const Variant variant{work, place.partition, place.ranked ? place.priority : 0};
+  if (const auto known = entry.variants.find(variant); known != entry.variants.end()) {
+    return known->second;
   }
   const cuda::RelaxedCapture relaxed;
-  if (entry.variants.size() >= kMaxVariants) {
-    // Destroying one that still runs is legal: the driver keeps it until it has ended.
-    if (entry.variants.front().exec != nullptr) d().graph_exec_destroy(entry.variants.front().exec);
-    entry.last_exec = nullptr;
-    entry.variants.erase(entry.variants.begin());
-  }
+  make_room(entry, nodes_in(entry, variant));
+  CUgraph graph = work == kWhole ? entry.graph : entry.pieces->segment(work);
   // A second try: a call of the program's in another thread may have ended our capture.
-  CUgraphExec made = build(entry, place);
-  if (made == nullptr) made = build(entry, place);
-  entry.variants.push_back({place.partition, made});
+  CUgraphExec made = build(entry, graph, place);
+  if (made == nullptr) made = build(entry, graph, place);
+  entry.variants[variant] = made;
+  entry.built.push_back(variant);
+  entry.copied_nodes += nodes_in(entry, variant);
   if (made != nullptr) Tenant::self().count(Counter::graphs_rebuilt);
   return made;
 }
 
-// From a clone of its own: entry.graph keeps the nodes that later changes name.
-CUgraphExec Graphs::build(const Exec& entry, const Place& place) {
+// From a clone of its own: ours keeps the nodes that later changes name.
+CUgraphExec Graphs::build(const Exec& entry, CUgraph graph, const Place& place) {
   CUgraph moved = nullptr;
   CUgraphExec made = nullptr;
-  if (d().graph_clone(&moved, entry.graph) != CUDA_SUCCESS) return nullptr;
-  if (!move_kernels(moved, place) ||
-      d().graph_instantiate(&made, moved, entry.flags) != CUDA_SUCCESS) {
-    made = nullptr;
-  }
+  if (graph == nullptr || d().graph_clone(&moved, graph) != CUDA_SUCCESS) return nullptr;
+  const bool good = place.partition == nullptr || move_kernels(moved, place);
+  if (!good || d().graph_instantiate(&made, moved, entry.flags) != CUDA_SUCCESS) made = nullptr;
   d().graph_destroy(moved);
   return made;
 }
@@ -126,38 +141,109 @@ CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Laun
   const std::shared_ptr<Exec> entry = tenant.is_active() ? find(exec) : nullptr;
   const std::unique_lock exec_lock =
       entry != nullptr ? std::unique_lock(entry->mutex) : std::unique_lock<std::mutex>();
-  const Issue issue(stream, per_thread, Work::kLaunch);
+  const bool captures = Streams::self().captures.load(std::memory_order_acquire) > 0;
+  if (entry != nullptr && entry->graph != nullptr && !captures && Pacer::is_on()) {
+    if (entry->pieces == nullptr) {
+      const cuda::RelaxedCapture relaxed;
+      entry->pieces = std::make_unique<GraphPieces>(
+          entry->graph, sequence_of(*entry), Pacer::self().last_alone_us(),
+          tenant.session().unit_count);
+    }
+    if (auto turn = Pacer::self().begin_graph(entry->pieces->plan())) {
+      return launch_pieces(entry, exec, stream, per_thread, real, *turn);
+    }
+    tenant.count(Counter::unscheduled_launches);
+  }
+  const Target target = Pacer::is_on() ? Pacer::self().fallback() : Target{};
+  const Issue issue(stream, per_thread, Work::kLaunch, &target);
   if (issue.is_captured()) {
     tenant.count(Counter::captured_launches);
     return real(exec, issue.stream());
   }
-  tenant.count(Counter::graph_launches);
-  if (Live* live = Live::self(); live != nullptr && entry != nullptr) {
-    if (!entry->sequence) entry->sequence = live->sequence_of(entry->graph);
-    live->launched(*entry->sequence);
-  }
+  note_launch(entry.get());
   issue.count_if_open();
+  return launch_whole(entry, exec, issue, real);
+}
+
+const Live::Sequence& Graphs::sequence_of(Exec& entry) {
+  if (!entry.sequence) entry.sequence = Live::sequence_of(entry.graph);
+  return *entry.sequence;
+}
+
+void Graphs::note_launch(Exec* entry) {
+  Tenant::self().count(Counter::graph_launches);
+  if (Live* live = Live::self(); live != nullptr && entry != nullptr) {
+    live->launched(sequence_of(*entry));
+  }
+}
+
+// Where the stream is.
+CUresult Graphs::launch_whole(const std::shared_ptr<Exec>& entry, CUgraphExec exec,
+                              const Issue& issue, Launch real) {
   CUgraphExec chosen = exec;
   if (issue.is_on_partition()) {
-    CUgraphExec variant =
-        entry != nullptr && entry->graph != nullptr ? variant_for(*entry, issue.place()) : nullptr;
+    CUgraphExec variant = entry != nullptr && entry->graph != nullptr
+                              ? variant_for(*entry, kWhole, issue.place())
+                              : nullptr;
     if (variant != nullptr) {
       chosen = variant;
     } else {
-      tenant.count(Counter::open_graphs, why_open(entry.get()));
+      Tenant::self().count(Counter::open_graphs, why_open(entry.get()));
     }
   }
   if (entry == nullptr) return real(chosen, issue.stream());
   if (entry->last != nullptr && entry->last_exec != chosen)
     d().stream_wait(issue.stream(), entry->last, 0);
   const CUresult result = real(chosen, issue.stream());
-  if (result == CUDA_SUCCESS) {
-    const bool ends = record_end(*entry, issue);
-    entry->last_exec = chosen;
-    ++entry->launches;
-    if (chosen != exec && ends) list(entry);
-  }
+  if (result == CUDA_SUCCESS) ended(entry, issue, chosen, chosen != exec);
   return result;
+}
+
+// The stream's lock is held from the first piece to the last, so that nothing of other threads comes
+// between them.
+CUresult Graphs::launch_pieces(const std::shared_ptr<Exec>& entry, CUgraphExec exec,
+                               CUstream stream, bool per_thread, Launch real, Pacer::Turn& turn) {
+  Tenant& tenant = Tenant::self();
+  GraphPieces& pieces = *entry->pieces;
+  Pacer::Piece piece = turn.next();
+  Issue issue(stream, per_thread, Work::kLaunch, &piece.target);
+  note_launch(entry.get());
+  issue.count_if_open();
+  const auto works = static_cast<std::uint32_t>(pieces.plan()->work.size());
+  if (!pieces.can_be_cut() || (piece.first == 0 && piece.last == works)) {
+    if (!pieces.can_be_cut() && works > 1) tenant.count(Counter::unsegmented_graphs);
+    const CUresult result = launch_whole(entry, exec, issue, real);
+    turn.issued(issue);
+    return result;
+  }
+  if (entry->last != nullptr) d().stream_wait(issue.stream(), entry->last, 0);
+  CUresult result = CUDA_SUCCESS;
+  for (;;) {
+    for (std::uint32_t work = piece.first; work < piece.last && result == CUDA_SUCCESS; ++work) {
+      CUgraphExec segment = variant_for(*entry, work, issue.place());
+      if (segment == nullptr) {
+        tenant.count(Counter::open_graphs, why_open(entry.get()));
+        segment = variant_for(*entry, work, {});
+      }
+      tenant.count(Counter::segments);
+      result = segment != nullptr ? real(segment, issue.stream()) : CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    turn.issued(issue);
+    if (turn.is_done() || result != CUDA_SUCCESS) break;
+    piece = turn.next();
+    issue.go(piece.target);
+  }
+  ended(entry, issue, nullptr, true);
+  return result;
+}
+
+// Notes where the launch ends.
+void Graphs::ended(const std::shared_ptr<Exec>& entry, const Issue& issue, CUgraphExec chosen,
+                   bool on_partition) {
+  const bool recorded = record_end(*entry, issue);
+  entry->last_exec = chosen;
+  ++entry->launches;
+  if (on_partition && recorded) list(entry);
 }
 
 bool Graphs::record_end(Exec& entry, const Issue& issue) {

@@ -6,6 +6,9 @@
 
 #include <cuda.h>
 
+#include <compare>
+#include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -14,7 +17,9 @@
 #include <vector>
 
 #include "cuda/driver.hpp"
+#include "hook/graph_pieces.hpp"
 #include "hook/live.hpp"
+#include "hook/pacer.hpp"
 #include "hook/streams.hpp"
 
 namespace fico::hook {
@@ -44,13 +49,18 @@ class Graphs {
   void forget();
 
  private:
-  // More than a handful only happens under `shuffle`: each is a copy of the graph on the device.
-  static constexpr std::size_t kMaxVariants = 4;
+  // How often the kernels of a graph are on the device, all its variants together: each is a copy of
+  // the graph or of a segment.
+  static constexpr std::size_t kMaxCopies = 16;
 
+  // A graph, or one work of its plan, at a place.
   struct Variant {
+    std::uint32_t work;  // kWhole: all of it
     cuda::Partition* partition;
-    CUgraphExec exec;  // nullptr: this partition can't take the graph
+    int priority;
+    auto operator<=>(const Variant&) const = default;
   };
+  static constexpr std::uint32_t kWhole = ~std::uint32_t{0};
 
   struct Exec {
     Exec() = default;
@@ -64,7 +74,12 @@ class Graphs {
         "a graph with nodes that can't be copied (memory, conditional, device launch)";
     unsigned long long flags = 0;
     std::optional<Live::Sequence> sequence;  // of its kernels; found at its first launch
-    std::vector<Variant> variants;
+    std::unique_ptr<GraphPieces> pieces;     // made when it is first launched under a policy
+    // nullptr: that place can't take it.
+    std::map<Variant, CUgraphExec> variants;
+    std::deque<Variant> built;  // the oldest first
+    std::size_t copied_nodes = 0;
+    std::size_t nodes = 0;
     // The program's node: ours now, where the driver can't tell.
     std::unordered_map<CUgraphNode, CUgraphNode> replaced;
     // An executable graph never runs beside itself (cuGraphLaunch). Ours are several, so a launch
@@ -77,7 +92,7 @@ class Graphs {
 
   std::shared_ptr<Exec> find(CUgraphExec exec);
   static void adopt(Exec& entry, CUgraph graph);
-  static CUgraphExec build(const Exec& entry, const Place& place);
+  static CUgraphExec build(const Exec& entry, CUgraph graph, const Place& place);
   // The node of entry.graph that stands for the program's; nullptr if there is none.
   static CUgraphNode own_node(const Exec& entry, CUgraphNode node);
   // Why a launch can't be confined.
@@ -88,8 +103,19 @@ class Graphs {
   // Enters it among those that run.
   void list(const std::shared_ptr<Exec>& entry);
   static void drop_variants(Exec& entry);
-  // The graph's instance for the place's partition, built if it is new; nullptr if it can't be.
-  static CUgraphExec variant_for(Exec& entry, const Place& place);
+  // The instance of the graph, or of one work, for a place; built if it is new; nullptr if it can't
+  // be.
+  static CUgraphExec variant_for(Exec& entry, std::uint32_t work, const Place& place);
+  static void make_room(Exec& entry, std::size_t nodes);
+  static std::size_t nodes_in(const Exec& entry, const Variant& variant);
+  static const Live::Sequence& sequence_of(Exec& entry);
+  static void note_launch(Exec* entry);
+  CUresult launch_whole(const std::shared_ptr<Exec>& entry, CUgraphExec exec, const Issue& issue,
+                        Launch real);
+  CUresult launch_pieces(const std::shared_ptr<Exec>& entry, CUgraphExec exec, CUstream stream,
+                         bool per_thread, Launch real, Pacer::Turn& turn);
+  void ended(const std::shared_ptr<Exec>& entry, const Issue& issue, CUgraphExec chosen,
+             bool on_partition);
 
   // Those whose last launch on a partition nobody has waited for; a graph that the program has
   // destroyed stays while it runs. The mutex is taken after a graph's.

@@ -31,7 +31,10 @@ bool chain(Stream& owner, CUstream from, CUstream to) {
 // Moves a stream; its mutex is held. On failure it stays where it is, which is correct, and
 // counted.
 bool hop(Stream& stream, const Place& to) {
-  if (stream.at.partition == to.partition) return true;
+  if (stream.at.partition == to.partition &&
+      (to.partition == nullptr || stream.at.stream == to.stream)) {
+    return true;
+  }
   const CUstream target = to.partition != nullptr ? to.stream : stream.home;
   Tenant& tenant = Tenant::self();
   if (!chain(stream, real_of(stream), target)) {
@@ -99,7 +102,7 @@ bool is_recorded(const Stream& stream) {
 
 }  // namespace
 
-Issue::Issue(CUstream handle, bool per_thread, Work work) : real_(handle) {
+Issue::Issue(CUstream handle, bool per_thread, Work work, const Target* target) : real_(handle) {
   if (!Tenant::self().is_active()) return;
   Streams& streams = Streams::self();
   virtual_ = streams.find(handle, per_thread, open_);
@@ -111,7 +114,7 @@ Issue::Issue(CUstream handle, bool per_thread, Work work) : real_(handle) {
     lock_.unlock();
     return;
   }
-  choose_place(work);
+  choose_place(work, target);
   // Waiting for a blocking stream does not wait for the legacy stream, but the reverse does.
   const bool in_order = work != Work::kWait || virtual_->kind == StreamKind::kLegacy;
   if (in_order && virtual_->blocking && virtual_->context.moved.load(std::memory_order_relaxed) &&
@@ -122,7 +125,7 @@ Issue::Issue(CUstream handle, bool per_thread, Work work) : real_(handle) {
   if (virtual_->at.partition != nullptr) real_ = virtual_->at.stream;
 }
 
-void Issue::choose_place(Work work) {
+void Issue::choose_place(Work work, const Target* target) {
   if (work == Work::kMark || work == Work::kWait) return;
   Tenant& tenant = Tenant::self();
   Stream& stream = *virtual_;
@@ -132,22 +135,31 @@ void Issue::choose_place(Work work) {
     return;
   }
   Streams& streams = Streams::self();
+  if (grant.mode == arena::Mode::kScheduled) {
+    if (target != nullptr) hop(stream, streams.place_at(stream, *target));
+    return;
+  }
   cuda::Partition* partition = nullptr;
   if (grant.mode == arena::Mode::kConfined) {
     const Tenant::Range range = tenant.own_range(grant);
     const cuda::Partition* at = stream.at.partition;
-    if (at != nullptr && at->lo == range.lo && at->hi == range.hi) return;
+    if (at != nullptr && at->lo == range.lo && at->hi == range.hi &&
+        stream.at.priority == stream.priority) {
+      return;
+    }
     partition = streams.partition(stream, range.lo, range.hi);
   } else {
     partition = streams.random_partition(stream);
   }
   if (partition == nullptr) return;  // counted; the stream stays where it is
-  const Place place = Streams::place_on(stream, *partition);
-  if (place.partition != nullptr) {
-    hop(stream, place);
-  } else {
-    tenant.count(Counter::driver_errors, "a stream on a partition could not be made");
-  }
+  const Place place = Streams::place_on(stream, *partition, stream.priority);
+  if (place.partition != nullptr) hop(stream, place);
+}
+
+void Issue::go(const Target& target) {
+  if (virtual_ == nullptr) return;
+  hop(*virtual_, Streams::self().place_at(*virtual_, target));
+  real_ = real_of(*virtual_);
 }
 
 void Issue::count_if_open() const {

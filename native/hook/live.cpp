@@ -24,27 +24,59 @@ Live* Live::self() {
   return live;
 }
 
-void Live::launched(CUfunction function, profile::Dim grid, profile::Dim block) {
+Live::Live(profile::Table table) : table_(std::move(table)), tracker_(table_) {
+  const std::uint32_t units = Tenant::self().session().unit_count;
+  for (const profile::TableTrace& range : table_.traces()) {
+    const auto kernels = table_.kernels().subspan(range.first, range.last - range.first);
+    profile::Trace trace{{kernels.begin(), kernels.end()}, true};
+    graph_plans_.push_back(std::make_shared<sched::Plan>(sched::plan(trace, {}, units)));
+    trace.from_graph = false;
+    eager_plans_.push_back(std::make_shared<sched::Plan>(sched::plan(trace, {}, units)));
+  }
+}
+
+std::optional<Live::Position> Live::launched(CUfunction function, profile::Dim grid,
+                                             profile::Dim block) {
   const std::uint64_t signature = profile::signature(kernel_of(function).name_hash, grid, block);
   const std::lock_guard lock(mutex_);
-  step(signature);
+  const sched::Tracker::Step now = step(signature);
+  if (!now.launch) return std::nullopt;
+  const std::uint32_t trace = tracker_.trace_of(*now.launch);
+  return Position{&eager_plans_[trace], *now.launch - table_.traces()[trace].first, now.completes};
 }
+
+namespace {
+
+void add_kernels(CUgraph graph, std::vector<std::uint64_t>& signatures) {
+  const std::optional<std::vector<CUgraphNode>> nodes = nodes_in_order(graph);
+  if (!nodes) return;
+  const cuda::Driver& d = cuda::driver();
+  for (CUgraphNode node : *nodes) {
+    CUgraphNodeType type{};
+    CUgraph child = nullptr;
+    if (d.graph_node_type(node, &type) != CUDA_SUCCESS) return;
+    if (type == CU_GRAPH_NODE_TYPE_GRAPH && d.graph_child(node, &child) == CUDA_SUCCESS) {
+      add_kernels(child, signatures);
+    }
+    CUDA_KERNEL_NODE_PARAMS p{};
+    if (type != CU_GRAPH_NODE_TYPE_KERNEL || d.graph_kernel_get(node, &p) != CUDA_SUCCESS) continue;
+    CUfunction function = p.func != nullptr ? p.func : reinterpret_cast<CUfunction>(p.kern);
+    signatures.push_back(profile::signature(kernel_of(function).name_hash,
+                                            {p.gridDimX, p.gridDimY, p.gridDimZ},
+                                            {p.blockDimX, p.blockDimY, p.blockDimZ}));
+  }
+}
+
+}  // namespace
 
 Live::Sequence Live::sequence_of(CUgraph graph) {
   Sequence sequence;
-  visit_nodes(graph, [&](CUgraph, CUgraphNode node, CUgraphNodeType type) {
-    if (type != CU_GRAPH_NODE_TYPE_KERNEL) return true;
-    CUDA_KERNEL_NODE_PARAMS p{};
-    if (cuda::driver().graph_kernel_get(node, &p) != CUDA_SUCCESS) return false;
-    CUfunction function = p.func != nullptr ? p.func : reinterpret_cast<CUfunction>(p.kern);
-    sequence.signatures.push_back(profile::signature(kernel_of(function).name_hash,
-                                                     {p.gridDimX, p.gridDimY, p.gridDimZ},
-                                                     {p.blockDimX, p.blockDimY, p.blockDimZ}));
-    return true;
-  });
-  for (std::uint32_t trace = 0; trace < table_.traces().size(); ++trace) {
-    const profile::TableTrace& range = table_.traces()[trace];
-    const auto launches = table_.launches().subspan(range.first, range.last - range.first);
+  add_kernels(graph, sequence.signatures);
+  const Live* live = self();
+  if (live == nullptr) return sequence;
+  for (std::uint32_t trace = 0; trace < live->table_.traces().size(); ++trace) {
+    const profile::TableTrace& range = live->table_.traces()[trace];
+    const auto launches = live->table_.launches().subspan(range.first, range.last - range.first);
     if (std::ranges::equal(launches, sequence.signatures, {}, &profile::TableLaunch::signature)) {
       sequence.trace = trace;
     }
@@ -63,16 +95,17 @@ void Live::launched(const Sequence& graph) {
   publish(table_.traces()[graph.trace].last - 1);
 }
 
-void Live::step(std::uint64_t signature) {
+sched::Tracker::Step Live::step(std::uint64_t signature) {
   const sched::Tracker::Step step = tracker_.launched(signature);
   Tenant& tenant = Tenant::self();
   if (!step.launch) {
     tenant.count(Counter::unprofiled_launches);
-    return;
+    return step;
   }
   if (step.resynced) tenant.count(Counter::resyncs);
   if (step.completes) tenant.count(Counter::requests);
   publish(*step.launch);
+  return step;
 }
 
 void Live::publish(std::uint32_t launch) {

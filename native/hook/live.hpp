@@ -7,10 +7,12 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "profile/table.hpp"
 #include "sched/tracker.hpp"
+#include "sched/work.hpp"
 
 namespace fico::hook {
 
@@ -20,7 +22,13 @@ class Live {
   // nullptr if the tenant has no profile, or it can't be read: then one line has said why.
   static Live* self();
 
-  void launched(CUfunction function, profile::Dim grid, profile::Dim block);
+  // Where a launch stands in the profile.
+  struct Position {
+    const std::shared_ptr<const sched::Plan>* plan;  // of its request, a work for each launch
+    std::uint32_t launch;
+    bool completes;
+  };
+  std::optional<Position> launched(CUfunction function, profile::Dim grid, profile::Dim block);
 
   // The kernels of a graph, as the profile knows launches.
   struct Sequence {
@@ -28,18 +36,26 @@ class Live {
     std::uint32_t trace = kNoTrace;  // the kind of request that the graph is
   };
   static constexpr std::uint32_t kNoTrace = ~std::uint32_t{0};
-  Sequence sequence_of(CUgraph graph);
+  // Also without a profile.
+  static Sequence sequence_of(CUgraph graph);
   void launched(const Sequence& graph);
+  // How a graph that is one of the profile's requests is cut.
+  const std::shared_ptr<const sched::Plan>& plan_of_graph(std::uint32_t trace) const {
+    return graph_plans_[trace];
+  }
 
  private:
-  explicit Live(profile::Table table) : table_(std::move(table)), tracker_(table_) {}
+  explicit Live(profile::Table table);
 
   void publish(std::uint32_t launch);
-  void step(std::uint64_t signature);
+  sched::Tracker::Step step(std::uint64_t signature);
 
   const profile::Table table_;
   std::mutex mutex_;  // taken last of all
   sched::Tracker tracker_;
+  // Of each trace; never changed.
+  std::vector<std::shared_ptr<const sched::Plan>> graph_plans_;
+  std::vector<std::shared_ptr<const sched::Plan>> eager_plans_;
 };
 
 }  // namespace fico::hook

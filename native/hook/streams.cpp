@@ -10,6 +10,7 @@
 #include "base/log.hpp"
 #include "cuda/driver.hpp"
 #include "hook/graphs.hpp"
+#include "hook/pacer.hpp"
 #include "hook/tenant.hpp"
 
 namespace fico::hook {
@@ -121,7 +122,7 @@ void Streams::give_up_places(Stream& stream) {
   const std::lock_guard pool_lock(stream.context.pool_mutex);
   for (const Place& place : stream.places) {
     if (cuda::driver().stream_query(place.stream) == CUDA_SUCCESS) {
-      place.partition->spares.push_back({place.stream, stream.priority});
+      place.partition->spares.push_back({place.stream, place.priority});
     } else {
       // Legal while it is busy: the driver lets its work end (cuStreamDestroy).
       cuda::driver().stream_destroy(place.stream);
@@ -176,6 +177,7 @@ Context* Streams::enter_context(CUcontext handle) {
   const cuda::RelaxedCapture relaxed;
   auto context = std::make_unique<Context>();
   context->handle = handle;
+  context->whole.context = handle;
   context->legacy =
       std::make_unique<Stream>(*context, CU_STREAM_LEGACY, StreamKind::kLegacy, true, 0);
   Tenant& tenant = Tenant::self();
@@ -202,6 +204,7 @@ Context* Streams::enter_context(CUcontext handle) {
   if (context->why_open == nullptr) {
     context->confinable = context->pool.open(context->device, tenant.session().sms_per_unit,
                                              tenant.session().unit_count);
+    context->whole.hi = tenant.session().unit_count;
     if (!context->confinable) {
       context->why_open = "a driver without green contexts, or that splits the GPU otherwise";
       base::log_line("launches can't be confined: %s; see 'fico doctor'", context->why_open);
@@ -291,6 +294,7 @@ void Streams::forget_context(CUcontext handle, bool destroy) {
     if (context != nullptr) context->handle = nullptr;
     return;
   }
+  Pacer::self().forget();
   Graphs::self().forget();
   std::vector<Stream*> streams;
   {
@@ -320,6 +324,10 @@ void Streams::forget_context(CUcontext handle, bool destroy) {
   {
     const std::lock_guard lock(context->pool_mutex);
     context->pool.clear(destroy);
+    for (const cuda::Partition::Spare& spare : context->whole.spares) {
+      if (destroy) cuda::driver().stream_destroy(spare.stream);
+    }
+    context->whole.spares.clear();
   }
   const std::lock_guard lock(registry_mutex_);
   contexts_.erase(handle);
@@ -327,26 +335,54 @@ void Streams::forget_context(CUcontext handle, bool destroy) {
   context->handle = nullptr;
 }
 
-Place Streams::place_on(Stream& stream, cuda::Partition& partition) {
+Place Streams::place_on(Stream& stream, cuda::Partition& partition, int priority) {
   for (const Place& place : stream.places) {
-    if (place.partition == &partition) return place;
+    if (place.partition == &partition && place.priority == priority) return place;
   }
   const std::lock_guard lock(stream.context.pool_mutex);
   const auto spare =
-      std::ranges::find(partition.spares, stream.priority, &cuda::Partition::Spare::priority);
+      std::ranges::find(partition.spares, priority, &cuda::Partition::Spare::priority);
   if (spare != partition.spares.end()) {
-    stream.places.push_back({spare->stream, &partition});
+    stream.places.push_back({spare->stream, &partition, priority});
     partition.spares.erase(spare);
     return stream.places.back();
   }
   const cuda::RelaxedCapture relaxed;
+  const cuda::Driver& d = cuda::driver();
   CUstream real = nullptr;
-  if (cuda::driver().green_stream(&real, partition.green, CU_STREAM_NON_BLOCKING,
-                                  stream.priority) != CUDA_SUCCESS) {
+  CUresult made = CUDA_ERROR_NOT_SUPPORTED;
+  if (partition.green != nullptr) {
+    made = d.green_stream(&real, partition.green, CU_STREAM_NON_BLOCKING, priority);
+  } else if (d.stream_create != nullptr) {
+    const Current current(stream.context.handle);
+    made = d.stream_create(&real, CU_STREAM_NON_BLOCKING, priority);
+  }
+  if (made != CUDA_SUCCESS) {
+    Tenant::self().count(Counter::driver_errors, "a stream on a partition could not be made");
     return {};
   }
-  stream.places.push_back({real, &partition});
+  stream.places.push_back({real, &partition, priority});
   return stream.places.back();
+}
+
+Place Streams::place_at(Stream& stream, const Target& target) {
+  if (target.home) return {stream.home};
+  cuda::Partition* at = &stream.context.whole;
+  if (target.lo != at->lo || target.hi != at->hi) {
+    const std::lock_guard lock(stream.context.pool_mutex);
+    const cuda::PartitionPool& pool = stream.context.pool;
+    at = pool.find(target.lo, target.hi);
+    if (at == nullptr && pool.is_full()) {
+      at = pool.nearest(target.lo, target.hi);
+      if (at != nullptr) Tenant::self().count(Counter::near_partitions);
+    }
+    if (at == nullptr) at = make_partition(stream, target.lo, target.hi);
+  }
+  if (at == nullptr) return {stream.home};  // counted
+  Place place = place_on(stream, *at, target.priority);
+  if (place.partition == nullptr) return {stream.home};
+  place.ranked = true;
+  return place;
 }
 
 cuda::Partition* Streams::make_partition(Stream& stream, std::uint32_t lo, std::uint32_t hi) {

@@ -28,6 +28,16 @@ struct Context;
 struct Place {
   CUstream stream = nullptr;
   cuda::Partition* partition = nullptr;  // nullptr: at home
+  int priority = 0;                      // of the stream
+  bool ranked = false;  // a policy chose the priority: kernels of graphs get it as well
+};
+
+// Where a policy wants a launch: at home, or on units [lo, hi) at a priority.
+struct Target {
+  bool home = true;
+  std::uint32_t lo = 0;
+  std::uint32_t hi = 0;
+  int priority = 0;
 };
 
 enum class StreamKind : std::uint8_t { kCreated, kLegacy, kPerThread };
@@ -68,6 +78,7 @@ struct Context {
       blocking;           // created and per-thread blocking streams; guarded by legacy_mutex
   std::mutex pool_mutex;  // taken after a stream's mutex
   cuda::PartitionPool pool;
+  cuda::Partition whole{};  // all units, for streams at a policy's priority
 };
 
 // What an operation asks of the place where it runs.
@@ -82,7 +93,9 @@ enum class Work : std::uint8_t {
 // lock, so that place and operation are one step for every other thread.
 class Issue {
  public:
-  Issue(CUstream handle, bool per_thread, Work work);
+  // `target`: where a launch goes in a session that is scheduled; without one it stays where the
+  // stream is.
+  Issue(CUstream handle, bool per_thread, Work work, const Target* target = nullptr);
   ~Issue();
   Issue(const Issue&) = delete;
   Issue& operator=(const Issue&) = delete;
@@ -97,6 +110,8 @@ class Issue {
   Place place() const { return virtual_ == nullptr ? Place{} : virtual_->at; }
   // The context of the stream, or nullptr for a stream that is not known.
   CUcontext context() const { return virtual_ == nullptr ? nullptr : virtual_->context.handle; }
+  // Moves the stream, between two pieces of one operation. On failure, which is counted, it stays.
+  void go(const Target& target);
   // Moves the stream home, for a launch that its partition can't take. False if that failed.
   bool go_home();
   // Gives the lock back early, for calls that wait. finish_home() must follow one made at home.
@@ -108,7 +123,7 @@ class Issue {
   void finish_home();
 
  private:
-  void choose_place(Work work);
+  void choose_place(Work work, const Target* target);
 
   CUstream real_;
   Stream* virtual_ = nullptr;
@@ -165,7 +180,9 @@ class Streams {
   cuda::Partition* partition(Stream& stream, std::uint32_t lo, std::uint32_t hi);
   cuda::Partition* random_partition(Stream& stream);
   // The stream's place there, made if it is new; its `partition` is nullptr if the driver refused.
-  static Place place_on(Stream& stream, cuda::Partition& partition);
+  static Place place_on(Stream& stream, cuda::Partition& partition, int priority);
+  // Its place at a target; `partition` is nullptr at home, and where the driver refused (counted).
+  Place place_at(Stream& stream, const Target& target);
 
  private:
   static constexpr std::size_t kTableSize = 8192;

@@ -42,6 +42,8 @@ class Tenant {
   Range own_range(arena::Grant grant);
 
   const arena::Layout& session() const { return arena_->layout(); }
+  const arena::Arena& arena() const { return *arena_; }
+  std::uint32_t slot() const { return member_.slot; }
 
   void count(Counter counter) {
     slot_->counters[static_cast<std::uint32_t>(counter)].fetch_add(1, std::memory_order_relaxed);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <thread>
 #include <tuple>
 #include <type_traits>
@@ -15,6 +16,7 @@
 #include "hook/graphs.hpp"
 #include "hook/kernels.hpp"
 #include "hook/live.hpp"
+#include "hook/pacer.hpp"
 #include "hook/streams.hpp"
 #include "hook/table.hpp"
 #include "hook/tenant.hpp"
@@ -65,7 +67,15 @@ CUresult issue_kernel(CUfunction function, Shape shape, CUstream stream, bool pe
   // Open, every launch has all units anyway.
   const bool whole =
       tenant.grant().mode != arena::Mode::kOpen && kernel_of(function).needs_whole_gpu;
-  Issue issue(stream, per_thread, whole ? Work::kHome : Work::kLaunch);
+  std::optional<Live::Position> position;
+  const bool captures = Streams::self().captures.load(std::memory_order_acquire) > 0;
+  if (Live* live = Live::self(); live != nullptr && !captures) {
+    position = live->launched(function, shape.grid, shape.block);
+  }
+  std::optional<Target> target;
+  const bool paced = Pacer::is_on() && !captures;
+  if (paced) target = Pacer::self().before_launch(position);
+  Issue issue(stream, per_thread, whole ? Work::kHome : Work::kLaunch, target ? &*target : nullptr);
   if (issue.is_captured()) {
     tenant.count(Counter::captured_launches);
   } else {
@@ -78,9 +88,7 @@ CUresult issue_kernel(CUfunction function, Shape shape, CUstream stream, bool pe
     tenant.count(Counter::open_large);
     result = launch(issue.stream());
   }
-  if (Live* live = Live::self(); live != nullptr && !issue.is_captured()) {
-    live->launched(function, shape.grid, shape.block);
-  }
+  if (paced && !issue.is_captured()) Pacer::self().launched(issue, position);
   return result;
 }
 
@@ -148,7 +156,19 @@ struct Wait {
   static CUresult call(CUstream stream) {
     Issue issue(stream, kPerThread<entry>, Work::kWait);
     issue.unlock();
-    return call_real<entry>(issue.stream());
+    const CUresult result = call_real<entry>(issue.stream());
+    Pacer::self().poke();
+    return result;
+  }
+};
+
+// Waiting for an event, or asking about it.
+template <Entry entry>
+struct EventWait {
+  static CUresult call(CUevent event) {
+    const CUresult result = call_real<entry>(event);
+    Pacer::self().poke();
+    return result;
   }
 };
 
@@ -161,6 +181,7 @@ struct Synchronous {
     issue.unlock();
     const CUresult result = call_real<entry>(a...);
     issue.finish_home();
+    Pacer::self().poke();
     return result;
   }
 };
@@ -368,6 +389,7 @@ struct ContextWait {
       const CUresult result = call_real<entry>(context...);
       if (result != CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED ||
           (!beside && rebuilds.begun.load() == begun)) {
+        Pacer::self().poke();
         return result;
       }
       std::this_thread::yield();

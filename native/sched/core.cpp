@@ -31,7 +31,7 @@ using policy::Units;
 using policy::View;
 
 Core::Core(const policy::Policy& policy, Board& board)
-    : policy_(policy),
+    : policy_(&policy),
       board_(board),
       all_(std::clamp(board.unit_count, 1U, profile::kMaxUnits) - 1) {
   if (board.unit_count < 1 || board.unit_count > profile::kMaxUnits) {
@@ -65,6 +65,18 @@ void Core::leave(std::uint32_t slot) {
 void Core::change_quota(std::uint32_t slot, Units own) {
   board_.members[slot].own = own;
   if (plans_[slot]) set_position(slot, board_.rows[slot].work);
+}
+
+void Core::change_member(std::uint32_t slot, Units own, std::int32_t priority) {
+  board_.members[slot].priority = priority;
+  if (own != board_.members[slot].own) change_quota(slot, own);
+}
+
+void Core::see(std::uint32_t slot, const Row& row, const profile::Kernel* work,
+               const policy::Request* request) {
+  board_.rows[slot] = row;
+  facts_[slot] = work;
+  requests_[slot] = request;
 }
 
 void Core::set_position(std::uint32_t slot, std::uint32_t work) {
@@ -128,9 +140,9 @@ Decision Core::want(double now_us, std::uint32_t slot) {
   Row& row = board_.rows[slot];
   const View view{now_us,      slot,   board_.unit_count, board_.count, board_.members,
                   board_.rows, facts_, requests_};
-  Grant grant = policy_.decide(view);
+  Grant grant = policy_->decide(view);
   if (!grant.run) {
-    const double bound_us = row.since_us + policy_.longest_hold_us();
+    const double bound_us = row.since_us + policy_->longest_hold_us();
     if (now_us < bound_us) {
       grant.until_us = std::min(grant.until_us, bound_us);
       return {.grant = grant};
@@ -190,6 +202,10 @@ void Core::learn(double now_us, std::uint32_t slot) {
 
 void Core::completed(double now_us, std::uint32_t slot) {
   learn(now_us, slot);
+  advance(now_us, slot);
+}
+
+void Core::advance(double now_us, std::uint32_t slot) {
   Row& row = board_.rows[slot];
   row.units = {};
   row.exclusive = false;

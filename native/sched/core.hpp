@@ -38,13 +38,25 @@ class Core {
   void join(std::uint32_t slot, policy::Units own, std::int32_t priority);
   // Leaves or has died, it is the same: work on the device keeps its claim until completed().
   void leave(std::uint32_t slot);
+  void change_member(std::uint32_t slot, policy::Units own, std::int32_t priority);
   void change_quota(std::uint32_t slot, policy::Units own);
+  // Decides by another policy from now on, which must outlive the core.
+  void use(const policy::Policy& policy) { policy_ = &policy; }
+  // For a core that runs one tenant of several: what another tenant says of itself, its present
+  // work and its request; these must stay valid, and are null where they are not known.
+  void see(std::uint32_t slot, const policy::Row& row, const profile::Kernel* work,
+           const policy::Request* request);
+
 
   void begin(double now_us, std::uint32_t slot, const Plan& plan);
   // The tenant can launch its next work. On a hold: ask again when a row has changed, or at
   // `grant.until_us`.
   Decision want(double now_us, std::uint32_t slot);
-  // All work of the last decision has ended.
+  // The tenant wants what comes after the last decision, whether all of that has ended or not.
+  void advance(double now_us, std::uint32_t slot);
+  // Its next work is another than decisions say: the program has skipped or repeated some.
+  void move_to(std::uint32_t slot, std::uint32_t work) { set_position(slot, work); }
+  // All work of the last decision has ended: advances, and learns how long it took.
   void completed(double now_us, std::uint32_t slot);
   // After the last work. Completed work that is not the last (a failed request) ends here as well.
   void end(double now_us, std::uint32_t slot);
@@ -57,7 +69,7 @@ class Core {
   void learn(double now_us, std::uint32_t slot);
   policy::Grant confirmed(const policy::View& view, policy::Grant grant) const;
 
-  const policy::Policy& policy_;
+  const policy::Policy* policy_;
   Board& board_;
   std::uint32_t all_;  // index of all units in the arrays of a profile
   const Plan* plans_[policy::kMaxTenants] = {};

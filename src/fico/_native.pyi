@@ -69,8 +69,11 @@ class Arena:
     created_s: float
     @property
     def policy(self) -> str: ...
-    def set_policy(self, policy: str) -> None:
-        """Set mps, static or shuffle. ArenaError for any other name."""
+    @property
+    def policy_settings(self) -> dict[str, float]:
+        """Those that were given; the others have their initial values."""
+    def set_policy(self, policy: str, settings: dict[str, float] = ...) -> None:
+        """Set a policy of `live_policies()`. ArenaError: no such policy, no such setting."""
     def join(
         self,
         name: str,
@@ -102,6 +105,9 @@ class Arena:
 
 def share_units(quotas: list[tuple[int, int]], unit_count: int) -> list[int]:
     """Units for tenants with these quotas, each (ppm, units) or (0, 0); empty if they don't fit."""
+
+def live_policies() -> list[str]:
+    """Names of the policies that a session can have."""
 
 def counter_meanings() -> dict[str, tuple[bool, str]]:
     """For each counter of a tenant: whether it counts a fall-back, and what it means."""

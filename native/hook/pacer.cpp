@@ -1,0 +1,270 @@
+#include "hook/pacer.hpp"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/clock.hpp"
+#include "base/log.hpp"
+#include "base/process.hpp"
+#include "cuda/driver.hpp"
+#include "hook/tenant.hpp"
+#include "sched/unprofiled.hpp"
+
+namespace fico::hook {
+namespace {
+
+const cuda::Driver& d() { return cuda::driver(); }
+
+double clock_scale() {
+  const char* text = std::getenv("FICO_EMULATED_DILATION");  // NOLINT(concurrency-mt-unsafe)
+  const double dilation = text != nullptr ? std::strtod(text, nullptr) : 0;
+  return Tenant::self().session().emulated != 0 && dilation > 0 ? dilation : 1;
+}
+
+}  // namespace
+
+Pacer& Pacer::self() {
+  static auto* pacer = new Pacer;
+  return *pacer;
+}
+
+Pacer::Pacer() : clock_scale_(Tenant::self().is_active() ? clock_scale() : 1) {}
+
+bool Pacer::is_on() { return Tenant::self().grant().mode == arena::Mode::kScheduled; }
+
+double Pacer::now_us() const {
+  return static_cast<double>(base::monotonic_ns()) / 1000 / clock_scale_;
+}
+
+// Whether this process decides: it has the seat, and the session is scheduled still.
+bool Pacer::is_ready() {
+  Tenant& tenant = Tenant::self();
+  if (!tenant.is_active()) return false;
+  try {
+    if (!seat_) {
+      // Another process of the tenant may have it, until it ends.
+      const std::uint64_t now_ns = base::monotonic_ns();
+      if (now_ns < next_try_ns_) return false;
+      next_try_ns_ = now_ns + kRetry_ns;
+      seat_.emplace(tenant.arena(), tenant.slot(), base::identify(getpid()));
+      if (!seat_->is_taken()) {
+        seat_.reset();
+        return false;
+      }
+    }
+    return seat_->refresh();
+  } catch (const std::exception& error) {
+    tenant.count(Counter::driver_errors, "the session's policy could not be read");
+    base::log_line("launches are not scheduled: %s", error.what());
+    return false;
+  }
+}
+
+Target Pacer::fallback() const {
+  const arena::Grant grant = Tenant::self().grant();
+  return {.home = false, .lo = grant.lo, .hi = grant.hi, .priority = policy::kLevelLast};
+}
+
+Target Pacer::target_of(const policy::Grant& grant) const {
+  // Alone, the program's own streams do: what comes later can still go before them.
+  const bool all = grant.units == seat_->all();
+  if (all && (grant.level == policy::kLevelLast || !seat_->is_contended())) return {};
+  return {.home = false, .lo = grant.units.lo, .hi = grant.units.hi, .priority = grant.level};
+}
+
+void Pacer::begin(std::shared_ptr<const sched::Plan> plan) {
+  if (plan_ != nullptr) finish();
+  plan_ = std::move(plan);
+  begin_us_ = now_us();
+  all_issued_ = false;
+  since_mark_us_ = 0;
+  seat_->begin(begin_us_, *plan_);
+  alone_ = !seat_->is_contended();
+  outstanding_.store(true, std::memory_order_relaxed);
+}
+
+void Pacer::finish() {
+  const double now = now_us();
+  seat_->end(now);
+  if (alone_ && all_issued_ && marks_.empty()) last_alone_us_ = now - begin_us_;
+  plan_ = nullptr;
+  outstanding_.store(false, std::memory_order_relaxed);
+}
+
+// A hold ends when another row changes, which is asked for again and again.
+sched::Decision Pacer::decide() {
+  const std::uint64_t begin_ns = base::monotonic_ns();
+  for (;;) {
+    sched::Decision decision = seat_->want(now_us());
+    if (decision.grant.run) {
+      alone_ = alone_ && !seat_->is_contended();
+      return decision;
+    }
+    alone_ = false;
+    const bool too_long = base::monotonic_ns() - begin_ns >
+                          kLongestWait_ns * static_cast<std::uint64_t>(clock_scale_);
+    if (too_long || !seat_->refresh()) {
+      if (too_long) Tenant::self().count(Counter::late_pieces);
+      decision.grant.units = seat_->all();
+      decision.grant.level = policy::kLevelLast;
+      decision.last = static_cast<std::uint32_t>(plan_->work.size());
+      return decision;
+    }
+    seat_->beat();
+    reap();
+    sched_yield();
+  }
+}
+
+void Pacer::mark(const Issue& issue) {
+  Mark mark{nullptr, issue.context()};
+  const auto spare = std::ranges::find(spare_, mark.context, &Mark::context);
+  if (spare != spare_.end()) {
+    mark = *spare;
+    spare_.erase(spare);
+  } else {
+    std::optional<cuda::Current> current;
+    if (mark.context != nullptr) current.emplace(mark.context);
+    const cuda::RelaxedCapture relaxed;
+    if (d().event_create(&mark.event, CU_EVENT_DISABLE_TIMING) != CUDA_SUCCESS) return;
+  }
+  if (d().event_record(mark.event, issue.stream()) != CUDA_SUCCESS) {
+    Tenant::self().count(Counter::driver_errors, "the end of a piece could not be recorded");
+    spare_.push_back(mark);
+    return;
+  }
+  marks_.push_back(mark);
+}
+
+void Pacer::reap() {
+  if (marks_.empty()) return;
+  const cuda::Current current(marks_.front().context);  // the keeper has none of its own
+  const cuda::RelaxedCapture relaxed;
+  while (!marks_.empty() && d().event_query(marks_.front().event) != CUDA_ERROR_NOT_READY) {
+    spare_.push_back(marks_.front());
+    marks_.pop_front();
+  }
+}
+
+void Pacer::await_room(std::size_t ahead) {
+  reap();
+  const std::uint64_t begin_ns = base::monotonic_ns();
+  while (marks_.size() > ahead) {
+    if (base::monotonic_ns() - begin_ns >
+        kLongestWait_ns * static_cast<std::uint64_t>(clock_scale_)) {
+      Tenant::self().count(Counter::late_pieces);
+      return;
+    }
+    sched_yield();
+    reap();
+  }
+}
+
+std::optional<Pacer::Turn> Pacer::begin_graph(std::shared_ptr<const sched::Plan> plan) {
+  std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock.owns_lock() || !is_ready()) return std::nullopt;
+  if (seat_->has_company()) await_room(kAhead);
+  begin(std::move(plan));
+  return Turn(*this, std::move(lock));
+}
+
+Pacer::Piece Pacer::Turn::next() {
+  Pacer& pacer = *pacer_;
+  const sched::Decision decision = pacer.decide();
+  done_ = decision.last >= pacer.plan_->work.size();
+  pacer.last_target_ = pacer.target_of(decision.grant);
+  return {decision.first, decision.last, pacer.last_target_};
+}
+
+void Pacer::Turn::issued(const Issue& issue) {
+  Pacer& pacer = *pacer_;
+  Tenant::self().count(Counter::pieces);
+  pacer.mark(issue);
+  if (done_) return;
+  if (pacer.seat_->has_company()) pacer.await_room(kAhead);
+  pacer.seat_->advance(pacer.now_us());
+}
+
+Pacer::Turn::~Turn() {
+  if (lock_.owns_lock()) pacer_->all_issued_ = true;
+}
+
+Target Pacer::before_launch(const std::optional<Live::Position>& position) {
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock.owns_lock() || !is_ready()) {
+    Tenant::self().count(Counter::unscheduled_launches);
+    return fallback();
+  }
+  if (!seat_->has_company()) {
+    if (plan_ != nullptr) finish();
+    last_target_ = {};
+    return {};
+  }
+  if (position) {
+    if (plan_ != *position->plan || all_issued_ || position->launch == 0) begin(*position->plan);
+    await_room(kAhead);
+    seat_->move_to(position->launch);
+  } else if (Live::self() == nullptr) {
+    if (plan_ == nullptr) {
+      if (unknown_ == nullptr) {
+        unknown_ = std::make_shared<sched::Plan>(
+            sched::unprofiled_plan(1, 1, 1000, seat_->all().size()));
+      }
+      begin(unknown_);
+    }
+    await_room(kAheadUnknown);
+    seat_->move_to(0);
+  } else {
+    return last_target_;
+  }
+  const sched::Decision decision = decide();
+  last_target_ = target_of(decision.grant);
+  return last_target_;
+}
+
+void Pacer::launched(const Issue& issue, const std::optional<Live::Position>& position) {
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock.owns_lock() || plan_ == nullptr) return;
+  if (!position) {
+    if (Live::self() != nullptr) return;
+    // Any launch may be the last one.
+    all_issued_ = true;
+    mark(issue);
+    return;
+  }
+  since_mark_us_ += plan_->work[position->launch].facts.duration_us[seat_->all().size() - 1];
+  all_issued_ = position->completes;
+  if (since_mark_us_ < kMark_us && !all_issued_) return;
+  since_mark_us_ = 0;
+  Tenant::self().count(Counter::pieces);
+  mark(issue);
+}
+
+void Pacer::poke() {
+  if (!outstanding_.load(std::memory_order_relaxed)) return;
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock.owns_lock() || plan_ == nullptr) return;
+  reap();
+  if (all_issued_ && marks_.empty()) finish();
+}
+
+void Pacer::tick() {
+  if (!outstanding_.load(std::memory_order_relaxed)) return;
+  poke();
+  // Also while a thread waits in a turn of its own: the row has one writer, the sign of life many.
+  Tenant& tenant = Tenant::self();
+  tenant.arena().tenant(tenant.slot()).beat_ns.store(base::monotonic_ns(),
+                                                     std::memory_order_relaxed);
+}
+
+void Pacer::forget() {
+  const std::lock_guard lock(mutex_);
+  marks_.clear();
+  spare_.clear();
+  if (plan_ != nullptr) finish();
+}
+
+}  // namespace fico::hook

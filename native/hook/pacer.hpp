@@ -1,0 +1,126 @@
+// The policy at work in this process: which piece of a request may go out, where, at what priority,
+// and when. Launches ask in their own thread; nothing is queued or copied.
+//
+// A piece is let go when all but `kAhead` of those before it have ended, so that what is decided
+// runs soon; with no other tenant in the session nothing is waited for. No wait is longer than
+// `kLongestWait_ns`: then the piece goes out all the same, and is counted.
+#pragma once
+
+#include <cuda.h>
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "hook/live.hpp"
+#include "hook/streams.hpp"
+#include "sched/seat.hpp"
+
+namespace fico::hook {
+
+class Pacer {
+ public:
+  // One a process, never destroyed.
+  static Pacer& self();
+
+  // Whether a policy decides on this tenant's launches now.
+  static bool is_on();
+
+  struct Piece {
+    std::uint32_t first;  // works [first, last) of the plan
+    std::uint32_t last;
+    Target target;
+  };
+
+  // The launch of a graph, from the first decision to the last piece. While one lives, no other
+  // thread's launches are decided on.
+  class Turn {
+   public:
+    Turn(Turn&&) = default;
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+    ~Turn();
+
+    // What goes out next. May wait. The caller holds a graph's lock, and no stream's until the
+    // first piece is known.
+    Piece next();
+    // It is on its way, in this stream.
+    void issued(const Issue& issue);
+    bool is_done() const { return done_; }
+
+   private:
+    friend class Pacer;
+    Turn(Pacer& pacer, std::unique_lock<std::mutex> lock) : pacer_(&pacer), lock_(std::move(lock)) {}
+    Pacer* pacer_;
+    std::unique_lock<std::mutex> lock_;
+    bool done_ = false;
+  };
+  // Nothing if another thread has the turn or another process the tenant's seat.
+  std::optional<Turn> begin_graph(std::shared_ptr<const sched::Plan> plan);
+
+  // Where the next launch goes; `position`: of the launch in the profile, if it is known. May wait.
+  Target before_launch(const std::optional<Live::Position>& position);
+  // It is on its way.
+  void launched(const Issue& issue, const std::optional<Live::Position>& position);
+
+  // Where launches go that nothing is decided for.
+  Target fallback() const;
+
+  // Notes what has ended. Called whenever the program has waited for something or asked whether it
+  // has ended, and now and then by the keeper, with a sign of life.
+  void poke();
+  void tick();
+
+  // A request that was launched without others in one; 0: there was none yet.
+  double last_alone_us() const { return last_alone_us_; }
+
+  // The contexts' events have gone with them.
+  void forget();
+
+ private:
+  static constexpr std::size_t kAhead = 1;
+  // Where nothing is known of the launches, every one is a piece.
+  static constexpr std::size_t kAheadUnknown = 16;
+  static constexpr std::uint64_t kLongestWait_ns = 20'000'000;
+  static constexpr std::uint64_t kRetry_ns = 100'000'000;
+  // An eager program's run-ahead is measured in steps of so much device time.
+  static constexpr double kMark_us = 100;
+
+  struct Mark {
+    CUevent event;
+    CUcontext context;
+  };
+
+  Pacer();
+  bool is_ready();
+  double now_us() const;
+  sched::Decision decide();
+  Target target_of(const policy::Grant& grant) const;
+  void begin(std::shared_ptr<const sched::Plan> plan);
+  void finish();
+  void mark(const Issue& issue);
+  void reap();
+  void await_room(std::size_t ahead);
+
+  const double clock_scale_;  // device time over real time: the emulated GPU may be slowed down
+  std::mutex mutex_;          // taken after a graph's and before a stream's
+  std::optional<sched::Seat> seat_;
+  std::uint64_t next_try_ns_ = 0;
+  std::shared_ptr<const sched::Plan> plan_;  // of the request; nullptr: none
+  std::shared_ptr<const sched::Plan> unknown_;
+  double begin_us_ = 0;
+  bool alone_ = true;       // nobody else has been in a request since it began
+  bool all_issued_ = false;
+  double since_mark_us_ = 0;
+  std::deque<Mark> marks_;  // in the order in which they were recorded
+  std::vector<Mark> spare_;
+  Target last_target_;
+  double last_alone_us_ = 0;
+  std::atomic<bool> outstanding_{false};  // a request is in flight: worth a poke
+};
+
+}  // namespace fico::hook

@@ -1,0 +1,60 @@
+#include "sched/schedule.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <sstream>
+#include <stdexcept>
+
+namespace fico::sched {
+namespace {
+
+constexpr std::array kLive{"mps", "static", "shuffle", "fico", "reef", "krisp", "orion", "lithos"};
+
+}  // namespace
+
+std::span<const char* const> live_policies() { return kLive; }
+
+arena::Policy mode_of(const std::string& name) {
+  if (name == "mps") return arena::Policy::kMps;
+  if (name == "static") return arena::Policy::kStatic;
+  return name == "shuffle" ? arena::Policy::kShuffle : arena::Policy::kScheduled;
+}
+
+std::string schedule_text(const std::string& name, const policy::Values& settings) {
+  if (std::ranges::find(kLive, name) == kLive.end()) {
+    std::ostringstream known;
+    for (const char* live : kLive) known << (live == kLive[0] ? "" : ", ") << live;
+    throw std::invalid_argument("a session can't have policy '" + name + "': it is one of " +
+                                known.str());
+  }
+  if (mode_of(name) == arena::Policy::kScheduled) {
+    policy::make_policy(name, settings);
+  } else if (!settings.empty()) {
+    throw std::invalid_argument("policy " + name + " has no setting " + settings.begin()->first);
+  }
+  std::string text = name;
+  for (const auto& [setting, value] : settings) {
+    char number[40];
+    std::snprintf(number, sizeof number, "%.17g", value);
+    text.append(" ").append(setting).append("=").append(number);
+  }
+  return text;
+}
+
+Schedule parse_schedule(const std::string& text) {
+  std::istringstream words(text);
+  Schedule schedule;
+  words >> schedule.name;
+  std::string word;
+  while (words >> word) {
+    const std::size_t equals = word.find('=');
+    if (equals == std::string::npos) {
+      throw std::invalid_argument("the session's policy '" + text + "' is damaged");
+    }
+    schedule.settings[word.substr(0, equals)] = std::stod(word.substr(equals + 1));
+  }
+  return schedule;
+}
+
+}  // namespace fico::sched

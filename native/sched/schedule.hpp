@@ -1,0 +1,30 @@
+// The policy of a session as text, as it lies in the arena: "fico span_us=250 order=0".
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "arena/layout.hpp"
+#include "policy/policy.hpp"
+
+namespace fico::sched {
+
+// What a session can have; the first is what needs no scheduling.
+std::span<const char* const> live_policies();
+
+// std::invalid_argument with the known names for a policy that no session can have, and for
+// settings that it does not have.
+std::string schedule_text(const std::string& name, const policy::Values& settings);
+
+// What it names. std::invalid_argument if it is damaged.
+struct Schedule {
+  std::string name;
+  policy::Values settings;
+};
+Schedule parse_schedule(const std::string& text);
+
+// How a session hands out its units under this policy.
+arena::Policy mode_of(const std::string& name);
+
+}  // namespace fico::sched

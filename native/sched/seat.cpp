@@ -1,0 +1,152 @@
+#include "sched/seat.hpp"
+
+#include "base/clock.hpp"
+#include "base/process.hpp"
+#include "sched/schedule.hpp"
+
+namespace fico::sched {
+namespace {
+
+// Stopped tenants' units are to be lent out within 10 ms; who lives beats every 2.
+constexpr std::uint64_t kStoppedAfter_ns = 8'000'000;
+
+static_assert(sizeof(policy::Row) <= arena::kRowBytes);
+static_assert(sizeof(profile::Kernel) <= arena::kFactsBytes);
+static_assert(sizeof(policy::Request) <= arena::kFactsBytes);
+static_assert(policy::kMaxTenants == arena::kMaxTenants);
+
+}  // namespace
+
+Seat::Seat(const arena::Arena& arena, std::uint32_t slot, std::uint64_t process)
+    : arena_(arena),
+      slot_(slot),
+      process_(process),
+      board_{.unit_count = arena.layout().unit_count, .members = {}, .rows = {}},
+      others_(std::make_unique<Other[]>(policy::kMaxTenants)) {}
+
+bool Seat::is_taken() {
+  std::atomic<std::uint64_t>& seat = arena_.tenant(slot_).seat;
+  std::uint64_t present = seat.load(std::memory_order_acquire);
+  if (present == process_) return true;
+  if (present != 0 && base::is_alive(present)) return false;
+  return seat.compare_exchange_strong(present, process_);
+}
+
+bool Seat::refresh() {
+  const arena::Layout& layout = arena_.layout();
+  const std::uint32_t epoch = layout.change_ended.load(std::memory_order_acquire);
+  if (epoch == epoch_) return core_ != nullptr;
+  const std::string schedule = arena_.schedule();
+  if (schedule != schedule_ || core_ == nullptr) {
+    const Schedule parsed = parse_schedule(schedule);
+    if (mode_of(parsed.name) != arena::Policy::kScheduled) {
+      core_.reset();
+    } else {
+      auto policy = policy::make_policy(parsed.name, parsed.settings);
+      if (core_ == nullptr) {
+        board_.count = 0;
+        for (policy::Member& member : board_.members) member.present = false;
+        core_ = std::make_unique<Core>(*policy, board_);
+      } else {
+        core_->use(*policy);
+      }
+      policy_ = std::move(policy);
+    }
+    schedule_ = schedule;
+  }
+  epoch_ = epoch;
+  if (core_ == nullptr) return false;
+  for (std::uint32_t slot = 0; slot < policy::kMaxTenants; ++slot) {
+    const arena::Tenant& tenant = arena_.tenant(slot);
+    const policy::Member& member = board_.members[slot];
+    const bool lives = tenant.phase.load(std::memory_order_acquire) == arena::Phase::kLive;
+    const std::uint32_t generation = tenant.generation.load(std::memory_order_acquire);
+    Other& other = others_[slot];
+    if (member.present && (!lives || generation != other.generation)) core_->leave(slot);
+    if (!lives) continue;
+    const arena::Grant grant = tenant.grant.load(std::memory_order_acquire);
+    const policy::Units own{grant.lo, grant.hi};
+    if (!member.present) {
+      core_->join(slot, own, tenant.priority.load());
+      other = {.generation = generation};
+    } else {
+      core_->change_member(slot, own, tenant.priority.load());
+    }
+  }
+  return true;
+}
+
+void Seat::look_around() {
+  const std::uint64_t now_ns = base::monotonic_ns();
+  contended_ = false;
+  for (std::uint32_t slot = 0; slot < board_.count; ++slot) {
+    if (slot == slot_ || !board_.members[slot].present) continue;
+    const arena::Tenant& tenant = arena_.tenant(slot);
+    Other& other = others_[slot];
+    tenant.row.read(other.row, other.row_seen);
+    const std::uint64_t beat_ns = tenant.beat_ns.load(std::memory_order_relaxed);
+    const bool in_request =
+        other.row.phase != policy::Phase::kIdle && now_ns < beat_ns + kStoppedAfter_ns;
+    if (!in_request) {
+      // When it last ended, and how long its requests are, policies see all the same.
+      policy::Row idle = other.row;
+      idle.phase = policy::Phase::kIdle;
+      idle.exclusive = false;
+      idle.units = {};
+      core_->see(slot, idle, nullptr, nullptr);
+      continue;
+    }
+    contended_ = true;
+    tenant.work.read(other.work, other.work_seen);
+    tenant.request.read(other.request, other.request_seen);
+    core_->see(slot, other.row,
+               other.work_seen != decltype(tenant.work)::kNoVersion ? &other.work : nullptr,
+               other.request_seen != decltype(tenant.request)::kNoVersion ? &other.request
+                                                                          : nullptr);
+  }
+}
+
+bool Seat::has_company() const {
+  for (std::uint32_t slot = 0; slot < board_.count; ++slot) {
+    if (slot != slot_ && board_.members[slot].present) return true;
+  }
+  return false;
+}
+
+void Seat::publish(const Plan* plan) {
+  arena::Tenant& tenant = arena_.tenant(slot_);
+  const policy::Row& row = board_.rows[slot_];
+  if (plan != nullptr && row.work < plan->work.size()) tenant.work.write(plan->work[row.work].facts);
+  tenant.row.write(row);
+  beat();
+}
+
+void Seat::beat() {
+  arena_.tenant(slot_).beat_ns.store(base::monotonic_ns(), std::memory_order_relaxed);
+}
+
+void Seat::begin(double now_us, const Plan& plan) {
+  plan_ = &plan;
+  look_around();
+  core_->begin(now_us, slot_, plan);
+  arena_.tenant(slot_).request.write(plan.request);
+  publish(plan_);
+}
+
+Decision Seat::want(double now_us) {
+  look_around();
+  const Decision decision = core_->want(now_us, slot_);
+  publish(plan_);
+  return decision;
+}
+
+void Seat::advance(double now_us) { core_->advance(now_us, slot_); }
+
+void Seat::end(double now_us) {
+  core_->advance(now_us, slot_);
+  core_->end(now_us, slot_);
+  plan_ = nullptr;
+  publish(nullptr);
+}
+
+}  // namespace fico::sched

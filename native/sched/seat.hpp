@@ -1,0 +1,74 @@
+// A tenant's seat in the schedule of a session: it runs the core for its own tenant, publishes that
+// tenant's row, and sees the rows of the others, all in the arena.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "arena/arena.hpp"
+#include "sched/core.hpp"
+
+namespace fico::sched {
+
+// Not thread-safe. Times are in microseconds of one clock that all tenants of the session share.
+// Nothing allocates but refresh(), when policy or members have changed.
+class Seat {
+ public:
+  // The arena must outlive the seat. `process`: of the tenant's processes the one that is
+  // scheduled, as base::identify names it.
+  Seat(const arena::Arena& arena, std::uint32_t slot, std::uint64_t process);
+
+  // Whether this process has the tenant's seat: nobody else of the tenant lives who has it.
+  bool is_taken();
+
+  // Takes over what `fico set` or a tenant that came or went has changed. False if the session is
+  // not scheduled, or its policy can't be read.
+  bool refresh();
+
+  void begin(double now_us, const Plan& plan);
+  // As Core::want(), with what the others publish now.
+  Decision want(double now_us);
+  // The device can take what comes after the last decision.
+  void advance(double now_us);
+  // The program is somewhere else in its request than the decisions say.
+  void move_to(std::uint32_t work) { core_->move_to(slot_, work); }
+  void end(double now_us);
+  // A sign of life: a tenant in a request that gives none for some milliseconds is taken for
+  // stopped, and others use its units.
+  void beat();
+
+  // Whether some other tenant was in a request when it looked last.
+  bool is_contended() const { return contended_; }
+  // Whether there is any other tenant in the session.
+  bool has_company() const;
+  policy::Units slice() const { return board_.members[slot_].own; }
+  policy::Units all() const { return {0, static_cast<std::uint16_t>(board_.unit_count)}; }
+
+ private:
+  struct Other {
+    std::uint32_t generation = 0;
+    std::uint64_t row_seen = 0;
+    std::uint64_t work_seen = 0;
+    std::uint64_t request_seen = 0;
+    policy::Row row{};
+    profile::Kernel work{};
+    policy::Request request{};
+  };
+
+  void look_around();
+  void publish(const Plan* plan);
+
+  const arena::Arena& arena_;
+  const std::uint32_t slot_;
+  const std::uint64_t process_;
+  std::uint32_t epoch_ = 0;  // of members and policy
+  std::string schedule_;
+  std::unique_ptr<policy::Policy> policy_;
+  Board board_;
+  std::unique_ptr<Core> core_;
+  const Plan* plan_ = nullptr;
+  std::unique_ptr<Other[]> others_;
+  bool contended_ = false;
+};
+
+}  // namespace fico::sched
