@@ -33,19 +33,14 @@ from fico.runtime import profile_file
 from fico.runtime.errors import FicoError, UsageError
 from fico.runtime.gpus import EMULATED, find_gpu, selected_gpu
 from fico.runtime.lock import sessions_locked
-from fico.runtime.policies import (
-    check_settings,
-    live_policies,
-    policy_settings,
-    set_policy,
-)
+from fico.runtime.policies import check_settings, live_policies, policy_settings
 from fico.runtime.profiles import find_profile
 from fico.runtime.session import arena_errors, end_session, ensure_session, known_session
 
 SESSION_POLICIES = tuple(name for name in ALL if name in live_policies())
 """Policies of Fico's session."""
 POLICIES = {
-    "cuda": tuple(name for name in ALL if name in (*SESSION_POLICIES, "mps-quota", "timeslice")),
+    "cuda": tuple(ALL),
     EMULATED: SESSION_POLICIES,
 }
 """What each device can run."""
@@ -234,7 +229,7 @@ class LiveDevice:
         """Give the session the job's policy and quotas, if it is one of the session's."""
         if job.policy.name in SESSION_POLICIES:
             with arena_errors():
-                set_policy(self._arena, job.policy.name, dict(job.policy.settings))
+                self._arena.set_policy(job.policy.name, dict(job.policy.settings))
                 if job.policy.name != CAPACITY:
                     self._give([load.quota_pct for load in job.tenants])
 

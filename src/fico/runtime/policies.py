@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from fico import _native
 from fico.runtime.errors import UsageError
@@ -14,27 +13,7 @@ _SETTING = re.compile(r"\s*(?P<name>\w+)\s*=\s*(?P<value>[-+.\w]+)\s*")
 
 def live_policies() -> tuple[str, ...]:
     """Names of the policies that a session can have."""
-    native: Any = _native
-    return tuple(native.live_policies()) if _has_all() else ("mps", "static", "shuffle")
-
-
-def set_policy(arena: _native.Arena, policy: str, settings: Mapping[str, float]) -> None:
-    """Give a session a policy, with these settings and the others at their initial values.
-
-    ArenaError as the arena says it.
-    """
-    native: Any = arena
-    native.set_policy(policy, dict(settings)) if _has_all() else native.set_policy(policy)
-
-
-def settings_of(arena: _native.Arena) -> dict[str, float]:
-    """The settings that a session's policy was given."""
-    native: Any = arena
-    return dict(native.policy_settings) if _has_all() else {}
-
-
-def _has_all() -> bool:
-    return hasattr(_native, "live_policies")
+    return tuple(_native.live_policies())
 
 
 def policy_settings() -> dict[str, list[_native.SettingRow]]:

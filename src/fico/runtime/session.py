@@ -24,7 +24,7 @@ from fico.runtime.gpus import EMULATED, find_gpu
 from fico.runtime.lock import sessions_locked
 from fico.runtime.mps import Mps
 from fico.runtime.paths import arena_path, runtime_dir, session_dir, shm_dir
-from fico.runtime.policies import set_policy, settings_of, with_settings
+from fico.runtime.policies import with_settings
 from fico.runtime.processes import look_up
 
 DEFAULT_POLICY = "static"
@@ -175,7 +175,7 @@ def _check_policy(
     """FicoError if a session has another policy than the one asked for, or with other settings."""
     if policy is None:
         return
-    present = settings_of(arena)
+    present = arena.policy_settings
     if arena.policy != policy or (settings is not None and present != settings):
         wanted = with_settings(policy, settings or {})
         options = "".join(f" --setting {key}={value:g}" for key, value in (settings or {}).items())
@@ -231,7 +231,7 @@ def _start(session: Session, policy: str, settings: Mapping[str, float]) -> _nat
                 policy,
             )
             if settings:
-                set_policy(arena, policy, settings)
+                arena.set_policy(policy, dict(settings))
             return arena
     except BaseException:
         _remove(session)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from fico import _native
 from fico.records.status import FallBack, SessionStatus, TenantStatus
 from fico.runtime.errors import FicoError
-from fico.runtime.policies import settings_of
 from fico.runtime.quota import Quota
 from fico.runtime.session import Session, known_sessions
 
@@ -25,7 +24,7 @@ def session_status(session: Session) -> SessionStatus:
         tenants = [tenant_status(row) for row in session.tenants()]
         arena = session.arena()
         policy, created_s = arena.policy, arena.created_s
-        settings = settings_of(arena)
+        settings = arena.policy_settings
         if session.lost_mps():
             problem = "its MPS has ended: end the session with 'fico down --force'"
     except FicoError as error:
