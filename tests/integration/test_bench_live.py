@@ -49,7 +49,7 @@ def shortest_us(model: str, units: int) -> float:
 
 
 def test_the_smoke_suite_in_open_and_closed_loop(cli: Cli, tmp_path: Path) -> None:
-    options = ("--requests", "45", *LIVE)
+    options = ("--requests", "45", "--policies", "mps,static", *LIVE)
     done = cli("bench", "run", "smoke", "--out", "a", *options, **DILATION)
     assert (done.code, done.err) == (0, "")
     assert "smoke on emulated (Fico emulated H200), seed 1, 3 cells" in done.out
@@ -90,15 +90,38 @@ def test_no_cell_begins_that_does_not_fit(cli: Cli, tmp_path: Path) -> None:
     assert cli.leftovers() == []
 
 
-def measuring(cli: Cli, tmp_path: Path) -> tuple[subprocess.Popen[str], list[int]]:
+def measuring(
+    cli: Cli, tmp_path: Path, policies: str = "mps,static"
+) -> tuple[subprocess.Popen[str], list[int]]:
     """A suite that is under way, and the processes of its two servers."""
-    process = cli.start(
-        *("bench", "run", "suite.toml", "--out", "a", "--requests", "800", *LIVE), **DILATION
-    )
+    options = ("--requests", "800", "--policies", policies, *LIVE)
+    process = cli.start("bench", "run", "suite.toml", "--out", "a", *options, **DILATION)
     until((tmp_path / "a" / "capacity.json").exists, "the capacity is known")
     pids = [row["pid"] for row in cli.tenants().values()]
     assert len(pids) == 2
     return process, pids
+
+
+def test_policies_that_schedule_kernels(cli: Cli, tmp_path: Path) -> None:
+    policies = ["fico", "reef", "krisp", "orion", "lithos"]
+    options = ("--requests", "40", "--rounds", "1", "--policies", ",".join(policies), *LIVE)
+    done = cli("bench", "run", "suite.toml", "--out", "a", *options, **DILATION)
+    assert (done.code, done.err) == (0, "")
+    rows = rows_of(tmp_path / "a")
+    assert [policy for _, policy in rows] == policies
+    least_us = shortest_us(NAMES[0], 16)
+    assert all(row["requests"] > 5 and row["mean_ms"] * 1e3 > least_us for row in rows.values())
+
+
+def test_a_policy_has_its_settings(cli: Cli, tmp_path: Path) -> None:
+    measuring(cli, tmp_path, "fico[order=0,span_us=100]")
+
+    def has_them() -> bool:
+        (session,) = cli.status()
+        settings = {"order": 0, "span_us": 100}
+        return bool(session["policy"] == "fico" and session["policy_settings"] == settings)
+
+    until(has_them, "the session has the policy with its settings")
 
 
 def test_servers_have_the_profiles_of_their_models(cli: Cli, tmp_path: Path) -> None:
