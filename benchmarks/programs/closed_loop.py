@@ -4,8 +4,8 @@
     closed_loop.py decoder BATCH graph|eager   a decoder-only transformer: a prefill of 512 tokens,
                                                then 32 steps that write one token each
 
-An ordinary program for the profiler: it knows nothing of Fico. Once a second it prints the median
-latency of each kind of request.
+An ordinary program for the profiler. Once a second it prints the median latency of each kind of
+request.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ import torch
 import torchvision
 
 import models
+from fico.bench.programs.decoder import STEPS, decoder
 
-PREFILL_TOKENS = 512
-STEPS = 32
-VOCABULARY = 32_000
 Request = Callable[[], object]
 
 
@@ -57,45 +55,6 @@ def vision(name: str, batch: int, seed: int) -> dict[str, Request]:
     return {"request": lambda: model(given)}
 
 
-def decoder(batch: int, seed: int) -> dict[str, Request]:
-    """Prefill and step of a transformer with some 0.4 billion random weights."""
-    import transformers
-
-    torch.manual_seed(seed)
-    config = transformers.LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=1024,
-        intermediate_size=4096,
-        num_hidden_layers=16,
-        num_attention_heads=16,
-        num_key_value_heads=8,
-        max_position_embeddings=1024,
-    )
-    model = transformers.LlamaForCausalLM(config).eval().to("cuda", torch.bfloat16)
-    length = PREFILL_TOKENS + STEPS
-    cache = transformers.StaticCache(config=config, max_cache_len=length)
-    prompt = torch.randint(1, VOCABULARY, (batch, PREFILL_TOKENS)).cuda()
-    token = torch.randint(1, VOCABULARY, (batch, 1)).cuda()
-    places = torch.arange(PREFILL_TOKENS, device="cuda")
-    place = torch.tensor([PREFILL_TOKENS], device="cuda")
-
-    def run(tokens: torch.Tensor, at: torch.Tensor) -> object:
-        return model(
-            input_ids=tokens,
-            position_ids=at.unsqueeze(0),
-            cache_position=at,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits
-
-    def prefill() -> object:
-        cache.reset()
-        return run(prompt, places)
-
-    return {"prefill": prefill, "step": lambda: run(token, place)}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model")
@@ -106,7 +65,9 @@ def main() -> None:
     options = parser.parse_args()
     with torch.inference_mode():
         if options.model == "decoder":
-            requests = decoder(options.batch, options.seed)
+            torch.manual_seed(options.seed)
+            prefill, step = decoder(options.batch)
+            requests = {"prefill": prefill, "step": step}
             turns = ["prefill", *["step"] * STEPS]
         else:
             requests = vision(options.model, options.batch, options.seed)

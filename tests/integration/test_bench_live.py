@@ -101,6 +101,15 @@ def measuring(cli: Cli, tmp_path: Path) -> tuple[subprocess.Popen[str], list[int
     return process, pids
 
 
+def test_servers_have_the_profiles_of_their_models(cli: Cli, tmp_path: Path) -> None:
+    measuring(cli, tmp_path)
+    for tenant in cli.tenants().values():
+        counters = tenant["counters"]
+        assert counters["requests"] > 0
+        assert counters["unprofiled_launches"] == counters["resyncs"] == 0
+        assert tenant["request"][2] == len(synthetic_profile(NAMES[0]).launches)
+
+
 def test_ctrl_c_leaves_nothing(cli: Cli, tmp_path: Path) -> None:
     process, pids = measuring(cli, tmp_path)
     os.killpg(process.pid, signal.SIGINT)
@@ -134,9 +143,8 @@ def test_a_session_of_others_is_left_alone(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (("--policies", "fico", *LIVE), "policy fico runs in the simulator only, for now; choose"),
-        (("--policies", "timeslice", *LIVE), "the emulated GPU always behaves as MPS"),
-        (("--policies", "mps-quota", *LIVE), "the emulated GPU always behaves as MPS"),
+        (("--policies", "timeslice", *LIVE), "policy timeslice does not run on --device emulated"),
+        (("--policies", "mps-quota", *LIVE), "policy mps-quota does not run on --device emulated"),
         (("--policies", "static[x=1]", *LIVE), "policy static has no setting 'x'; it has"),
         (("--device", "cuda"), "FICO_GPU says emulated; use --device emulated"),
         (("--budget-s", "9", "--profiles", "profiles"), "the simulator has no --budget-s; stop"),

@@ -116,7 +116,7 @@ def test_ctrl_c_keeps_what_was_done(cli: Cli, tmp_path: Path) -> None:
 
 def test_the_list_names_everything(cli: Cli) -> None:
     out = cli("bench", "list").out
-    for name in ("poster", "mixed", "smoke", "bursty", "trace:FILE", "lithos", "emulated"):
+    for name in ("poster", "mixed", "light", "smoke", "bursty", "trace:FILE", "lithos", "emulated"):
         assert name in out
     assert max(map(len, out.splitlines())) <= 100
     settings = cli("bench", "list", "--settings").out

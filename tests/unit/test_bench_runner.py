@@ -252,7 +252,7 @@ def test_a_missing_profile_is_found_before_anything_is_run(tmp_path: Path) -> No
 
 
 def test_the_suites_are_what_they_say() -> None:
-    poster, mixed, _ = suites()
+    poster, mixed, light, _ = suites()
     assert len(poster.cells) == 5 * 2 * 5
     assert {len(cell.tenants) for cell in poster.cells} == {2, 4}
     for suite in suites():
@@ -260,6 +260,8 @@ def test_the_suites_are_what_they_say() -> None:
         assert all(len(cell.tenants) * suite.requests >= 160 for cell in suite.cells)
     quotas = {tuple(tenant.quota_pct for tenant in cell.tenants) for cell in mixed.cells}
     assert {(75, 25), (25, 75), (50, 30, 20)} <= quotas
+    assert {cell.name for cell in light.cells} < {cell.name for cell in mixed.cells}
+    assert {str(cell.models[0]) for cell in light.cells} == {"mobilenet_v2-bs1-graph"}
 
 
 def test_a_sweep_tries_all_combinations_once() -> None:

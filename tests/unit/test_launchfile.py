@@ -42,6 +42,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
     assert read(tmp_path, WHOLE) == LaunchPlan(
         gpu="0",
         policy="static",
+        settings=None,
         tenants=(
             TenantSpec(
                 command=("python", "serve.py", "--title", "two words"),
@@ -68,7 +69,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
         (("cwd", "cdw"), "t.toml:11: tenant 'resnet': cdw: is not known here, only command,"),
         (('command = ["./vgg"]', 'name = "v"'), "t.toml:14: tenant 'v': command: is missing"),
         (('["./vgg"]', "[]"), "t.toml:15: tenant 2: command: "),
-        (("policy", "polity"), "t.toml:3: polity: is not known here, only gpu, policy, tenant"),
+        (("policy", "polity"), "t.toml:3: polity: is not known here, only gpu, policy, settings,"),
         (('"static"', '"fair"'), "t.toml:3: policy: "),
         (
             ('command = "python', "command = \"'python"),

@@ -30,7 +30,7 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerPool]:
     monkeypatch.setenv("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "13")
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", "/elsewhere")
     monkeypatch.setenv("LD_PRELOAD", "")
-    pool = ServerPool(SESSION, [sys.executable, "-c", ECHO], {"MORE": "yes"})
+    pool = ServerPool(SESSION, [sys.executable, "-c", ECHO], {"MORE": "yes"}, [])
     yield pool
     pool.close()
 

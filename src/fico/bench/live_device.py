@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,34 +24,40 @@ from fico.bench.clocks import ClockWatch
 from fico.bench.device import LONGEST_WINDOWS, Job, Load, Outcome, Served, any_open, left_behind
 from fico.bench.emulated_program import program_of
 from fico.bench.policy import CAPACITY, Policy
+from fico.bench.policy import POLICIES as ALL
+from fico.bench.served_profiles import emulated_profiles, usable_profiles
 from fico.bench.server_pool import ServerPool, tenant_name
 from fico.bench.server_process import ServerProcess
-from fico.bench.sim_device import SimDevice, check_settings, policy_settings
+from fico.bench.sim_device import SimDevice
 from fico.runtime import profile_file
 from fico.runtime.errors import FicoError, UsageError
 from fico.runtime.gpus import EMULATED, find_gpu, selected_gpu
 from fico.runtime.lock import sessions_locked
+from fico.runtime.policies import check_settings, live_policies, policy_settings
 from fico.runtime.profiles import find_profile
 from fico.runtime.session import arena_errors, end_session, ensure_session, known_session
 
+SESSION_POLICIES = tuple(name for name in ALL if name in live_policies())
+"""Policies of Fico's session."""
 POLICIES = {
-    "cuda": ("mps", "mps-quota", "static", "timeslice"),
-    EMULATED: ("mps", "static"),
+    "cuda": tuple(ALL),
+    EMULATED: SESSION_POLICIES,
 }
 """What each device can run."""
+WITHOUT_PROFILES = ("mps", "mps-quota", "static", "timeslice")
+"""Those that do not ask what a kernel is."""
 DILATION = 20.0
 """Of the emulated GPU, where FICO_EMULATED_DILATION says nothing else."""
 
-SESSION_POLICIES = ("mps", "static")
-"""Of these, those that are policies of Fico's session."""
-
 _PERCENT = "percent_of_quota"
 _SOME_US = 1000.0
+_WARM_UP_US = 150_000.0
+_PLAIN = ("mps", "mps-quota", "timeslice")
 _CORES_EACH = 2
 _ALONE_S = 0.3
 _LEAD_S = 0.05
 _ANSWERS_WITHIN_S = 60.0
-_FALL_BACKS = ("open_", "driver_errors")
+_FALL_BACKS = ("open_", "driver_errors", "unscheduled_", "unsegmented_")
 
 
 class LiveDevice:
@@ -76,7 +83,13 @@ class LiveDevice:
             self._dilation = 1.0
             if self._selector == EMULATED:
                 raise UsageError("FICO_GPU says emulated", "use --device emulated")
-        self.gpu = find_gpu(self._selector).name
+        gpu = find_gpu(self._selector)
+        self.gpu = gpu.name
+        self.unprofiled: dict[str, str] = {}
+        """Models that are served without a profile, and why."""
+        self._files: list[Path] = []
+        if self._profiles is None:
+            self._files, self.unprofiled = usable_profiles(self._models, folders, gpu)
         self._alone_us: dict[str, float] = {}
 
     def __enter__(self) -> LiveDevice:
@@ -92,10 +105,15 @@ class LiveDevice:
             command = self._command()
             with sessions_locked():
                 self._session, self._arena, _ = ensure_session(self._selector, CAPACITY)
+            if self._profiles is not None:
+                self._files = emulated_profiles(
+                    self._profiles.profiles, self._session.gpu, Path(self._folder.name)
+                )
         except BaseException:
             self._folder.cleanup()
             raise
-        self._pool = ServerPool(self._session, command, self._settings())
+        options = [word for file in self._files for word in ("--profile", str(file))]
+        self._pool = ServerPool(self._session, command, self._settings(), options)
         return self
 
     def __exit__(
@@ -139,6 +157,10 @@ class LiveDevice:
             self._servers(job)
         self._pool.await_ready()
 
+    def warm_up_s(self, job: Job) -> float:
+        """How long a job, or a round of it, takes before its window."""
+        return self.real_s(_warm_up_us(job)) if job.policy.name not in _PLAIN else 0.0
+
     def real_s(self, device_us: float) -> float:
         """Seconds on the clock for a time on the device."""
         return device_us * self._dilation / 1e6
@@ -158,29 +180,26 @@ class LiveDevice:
     def check(self, policy: Policy) -> None:
         """UsageError for a policy or a setting that is not there with real processes."""
         known = POLICIES[self.name]
-        if self.name == EMULATED and policy.name in POLICIES["cuda"] and policy.name not in known:
-            raise UsageError(
-                f"the emulated GPU always behaves as MPS without percentages, not {policy.name}",
-                f"choose from {', '.join(known)}, or use --device sim",
-            )
         if policy.name not in known:
             raise UsageError(
-                f"policy {policy.name} runs in the simulator only, for now",
+                f"policy {policy.name} does not run on --device {self.name}",
                 f"choose from {', '.join(known)}, or use --device sim",
             )
-        # The others have none with real processes.
-        rows = [row for row in policy_settings()[policy.name] if row["name"] == _PERCENT]
-        check_settings(policy, rows)
+        # A real time slice has none.
+        rows = policy_settings()[policy.name] if policy.name != "timeslice" else []
+        check_settings(policy.name, dict(policy.settings), rows)
 
     def run(self, job: Job) -> Outcome:
         """Run a job to its end. FicoError if a server ends or says nothing."""
         servers = self._servers(job)
         self._pool.await_ready()
         self._obey(job)
-        for number, (server, load) in enumerate(zip(servers, job.tenants, strict=True)):
-            server.tell({"model": load.model, "core": _core(number, len(servers))})
-        for server in servers:
-            server.hear(_ANSWERS_WITHIN_S)
+        self._get_ready(job, servers)
+        if job.policy.name not in _PLAIN:
+            # What is built lazily for a policy is built beside the others, as it will be used.
+            loads = tuple(replace(load, arrivals_us=None) for load in job.tenants)
+            self._serve(replace(job, tenants=loads, window_us=_warm_up_us(job)), servers)
+            self._get_ready(job, servers)
         before = self._fall_backs(job)
         watch = nullcontext() if self._session.gpu.emulated else ClockWatch(self._session.gpu.uuid)
         with watch:
@@ -189,6 +208,13 @@ class LiveDevice:
         problems = [*left_behind(job, served), *_grown(before, self._fall_backs(job), job)]
         clocks_mhz = watch.mhz if isinstance(watch, ClockWatch) else None
         return Outcome(served, tuple(problems), clocks_mhz)
+
+    def _get_ready(self, job: Job, servers: Sequence[ServerProcess]) -> None:
+        """Let each server turn to its model and serve a few requests of it."""
+        for number, (server, load) in enumerate(zip(servers, job.tenants, strict=True)):
+            server.tell({"model": load.model, "core": _core(number, len(servers))})
+        for server in servers:
+            server.hear(_ANSWERS_WITHIN_S)
 
     def _servers(self, job: Job) -> list[ServerProcess]:
         """One for each tenant; they may not be ready yet."""
@@ -203,7 +229,7 @@ class LiveDevice:
         """Give the session the job's policy and quotas, if it is one of the session's."""
         if job.policy.name in SESSION_POLICIES:
             with arena_errors():
-                self._arena.set_policy(job.policy.name)
+                self._arena.set_policy(job.policy.name, dict(job.policy.settings))
                 if job.policy.name != CAPACITY:
                     self._give([load.quota_pct for load in job.tenants])
 
@@ -284,6 +310,10 @@ class LiveDevice:
 
     def _ns(self, device_us: float) -> int:
         return round(device_us * self._dilation * 1e3)
+
+
+def _warm_up_us(job: Job) -> float:
+    return min(_WARM_UP_US, job.window_us / 2)
 
 
 def _percentages(job: Job) -> list[int]:

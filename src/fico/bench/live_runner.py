@@ -98,4 +98,7 @@ def _measure(cell: Cell, jobs: Sequence[Job], device: LiveDevice, store: Store) 
 
 def _about_s(jobs: Sequence[Job], device: LiveDevice, rounds: int) -> float:
     """How long they are going to take."""
-    return sum(device.real_s(job.window_us) * _MARGIN + rounds * _ROUND_S for job in jobs)
+    return sum(
+        device.real_s(job.window_us) * _MARGIN + rounds * (_ROUND_S + device.warm_up_s(job))
+        for job in jobs
+    )

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from fico.runtime.errors import UsageError
+from fico.runtime.policies import parse_settings, with_settings
 
 POLICIES = {
     "fico": "dominant kernels first, insensitive ones right-sized, units lent",
@@ -28,7 +29,6 @@ AVERAGED = ("mps", "reef", "krisp", "orion")
 """The rivals whose average the poster compares with."""
 
 _SPEC = re.compile(r"(?P<name>[\w-]+)(\[(?P<settings>[^\[\]]*)\])?")
-_SETTING = re.compile(r"\s*(?P<name>\w+)\s*=\s*(?P<value>[-+.\w]+)\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,7 @@ class Policy:
     """Sorted by name."""
 
     def __str__(self) -> str:
-        if not self.settings:
-            return self.name
-        return f"{self.name}[{','.join(f'{key}={value:g}' for key, value in self.settings)}]"
+        return with_settings(self.name, dict(self.settings))
 
 
 def parse_policy(text: str) -> Policy:
@@ -56,17 +54,8 @@ def parse_policy(text: str) -> Policy:
         raise UsageError(
             f"there is no policy {match['name']!r}", f"choose from {', '.join(POLICIES)}"
         )
-    settings: dict[str, float] = {}
-    for part in (match["settings"] or "").split(",") if match["settings"] else []:
-        setting = _SETTING.fullmatch(part)
-        try:
-            assert setting is not None
-            settings[setting["name"]] = float(setting["value"])
-        except (AssertionError, ValueError):
-            raise UsageError(
-                f"setting {part.strip()!r} of policy {match['name']} is not understood",
-                "write SETTING=NUMBER",
-            ) from None
+    parts = match["settings"].split(",") if match["settings"] else []
+    settings = parse_settings(parts, match["name"])
     return Policy(match["name"], tuple(sorted(settings.items())))
 
 

@@ -26,10 +26,17 @@ _FIRST_GUESS_S = 30.0
 class ServerPool:
     """Servers that all hold the same models."""
 
-    def __init__(self, session: Session, command: Sequence[str], more: Mapping[str, str]) -> None:
-        """`more` goes into their environment."""
+    def __init__(
+        self,
+        session: Session,
+        command: Sequence[str],
+        more: Mapping[str, str],
+        options: Sequence[str],
+    ) -> None:
+        """`more` goes into their environment; `options` are those of `fico run` for tenants."""
         self._session = session
         self._command = tuple(command)
+        self._options = tuple(options)
         self._environment = {**_clean_environment(), **more}
         self._tenants: list[ServerProcess] = []
         self._capped: dict[int, list[ServerProcess]] = {}
@@ -61,7 +68,7 @@ class ServerPool:
         gpu = self._session.key
         fico = [sys.executable, "-P", "-m", "fico.cli", "run", "--gpu", gpu, "--name"]
         for name in [tenant_name(number) for number in range(len(self._tenants), count)]:
-            command = [*fico, name, "--", *self._command]
+            command = [*fico, name, *self._options, "--", *self._command]
             self._start(self._tenants, ServerProcess(name, command, self._environment))
         return self._tenants[:count]
 

@@ -18,6 +18,7 @@ from fico.records.gpu import Gpu
 from fico.records.profile import Profile
 from fico.runtime import profile_file
 from fico.runtime.errors import FicoError, UsageError
+from fico.runtime.policies import check_settings, policy_settings
 from fico.runtime.profiles import find_profile
 from fico.runtime.traces import traces_of
 
@@ -75,7 +76,7 @@ class SimDevice:
             raise UsageError(
                 f"the simulator has no policy {policy.name}", f"choose from {', '.join(known)}"
             )
-        check_settings(policy, known[policy.name])
+        check_settings(policy.name, dict(policy.settings), known[policy.name])
 
     def run(self, job: Job) -> Outcome:
         """Run a job; the same job gives the same outcome, bit for bit."""
@@ -107,26 +108,6 @@ class SimDevice:
             Served(tenant.arrival_us, tenant.end_us, tenant.sm_time_us) for tenant in result.tenants
         )
         return Outcome(served, tuple(left_behind(job, served)))
-
-
-def check_settings(policy: Policy, known: Iterable[_native.SettingRow]) -> None:
-    """UsageError for a setting that is not one of these, or out of its range."""
-    settings = {row["name"]: row for row in known}
-    for name, value in policy.settings:
-        if name not in settings:
-            there = f"choose from {', '.join(settings)}" if settings else "it has none"
-            raise UsageError(f"policy {policy.name} has no setting {name!r}", there)
-        lowest, highest = settings[name]["lowest"], settings[name]["highest"]
-        if not lowest <= value <= highest:
-            raise UsageError(
-                f"setting {name}={value:g} of policy {policy.name} is out of range",
-                f"give {lowest:g} to {highest:g}",
-            )
-
-
-def policy_settings() -> dict[str, list[_native.SettingRow]]:
-    """Which settings each policy has, with their values and limits."""
-    return {row["name"]: row["settings"] for row in _native.policies()}
 
 
 @lru_cache(maxsize=64)

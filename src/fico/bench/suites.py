@@ -20,7 +20,9 @@ _PAIRS = (
     ("mobilenet_v2-bs1", "densenet201-bs32"),
     ("mobilenet_v2-bs8", "resnet152-bs32"),
     ("resnet152-bs8", "vgg16-bs32"),
+    ("mobilenet_v2-bs1", "decoder-bs1"),
 )
+_LIGHT = tuple(pair for pair in _PAIRS if pair[0] == "mobilenet_v2-bs1")
 _TRIPLE = ("mobilenet_v2-bs1", "resnet152-bs8", "vgg16-bs32")
 
 
@@ -67,6 +69,17 @@ def suites() -> tuple[Suite, ...]:
                 Cell.of(list(_TRIPLE), quotas, workload)
                 for quotas in ([50, 30, 20], [20, 30, 50])
                 for workload in ("closed", "medium+closed+closed", "dense")
+            ),
+        ),
+        Suite(
+            "light",
+            "a light model beside a heavy one, from mixed: some 5 minutes on a GPU",
+            80,
+            tuple(
+                Cell.of(list(pair), quotas, workload)
+                for pair in _LIGHT
+                for quotas in ([50, 50], [75, 25])
+                for workload in ("closed", "medium+closed")
             ),
         ),
         Suite(

@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fico.cli import lines
 from fico.cli.tables import print_table, print_wrapped
 
 if TYPE_CHECKING:
+    from fico.bench.live_device import LiveDevice
     from fico.bench.policy import Policy
     from fico.bench.runner import Step
 
@@ -119,7 +121,7 @@ def _list() -> int:
 
 
 def _list_settings() -> int:
-    from fico.bench.sim_device import policy_settings
+    from fico.runtime.policies import policy_settings
 
     for policy, settings in policy_settings().items():
         print(f"{policy}:{'' if settings else ' none'}")
@@ -190,6 +192,8 @@ def _measure(arguments: argparse.Namespace, policies: Sequence[Policy]) -> dict[
     device = open_device(arguments.device, suite.models, arguments.profiles)
     for policy in policies:
         device.check(policy)
+    if isinstance(device, LiveDevice):
+        _report_unprofiled(device, policies)
     requests = arguments.requests or suite.requests
     rounds = arguments.rounds or (LIVE_ROUNDS if isinstance(device, LiveDevice) else 1)
     header = Header(device.name, device.gpu, suite.name, arguments.seed, requests, rounds)
@@ -213,6 +217,15 @@ def _measure(arguments: argparse.Namespace, policies: Sequence[Policy]) -> dict[
     if left:
         print(f"the time is up: {left} of {len(suite.cells)} cells are left for the same command")
     return write_summary(store, suite)
+
+
+def _report_unprofiled(device: LiveDevice, policies: Sequence[Policy]) -> None:
+    """A line for each model that policies know nothing of, where there are any that should."""
+    from fico.bench.live_device import WITHOUT_PROFILES
+
+    if any(policy.name not in WITHOUT_PROFILES for policy in policies):
+        for model, reason in device.unprofiled.items():
+            lines.report(f"{model} is served without a profile: {reason}")
 
 
 def _check_numbers(arguments: argparse.Namespace) -> None:

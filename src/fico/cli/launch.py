@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     plan = read_launch_file(arguments.file)
     selector = selected_gpu(arguments.gpu or plan.gpu)
-    return Launch(plan.tenants, selector, plan.policy, _prefixes, report).run()
+    return Launch(plan.tenants, selector, plan.policy, plan.settings, _prefixes, report).run()
 
 
 def _prefixes(names: Sequence[str]) -> list[bytes]:

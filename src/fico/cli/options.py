@@ -4,7 +4,6 @@ import argparse
 
 QUOTA_HELP = "a share of the SMs (40%%, 37.5%%) or a number of units (6u)"
 PRIORITY_HELP = "lower goes first, as in CUDA"
-POLICIES = ("mps", "static", "shuffle")
 
 
 def add_gpu(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +19,8 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
     """--policy."""
     parser.add_argument(
         "--policy",
-        choices=POLICIES,
-        help="how the session shares: mps, everything with all; static, each tenant on its own "
-        "units (default of a new session); shuffle, for tests, another partition every launch",
+        metavar="NAME",
+        help="how the session shares: static, each tenant on its own units (default of a new "
+        "session); mps, everything with all; fico, by kernel; reef, krisp, orion, lithos, as their "
+        "papers say; shuffle, for tests, another partition every launch",
     )

@@ -48,6 +48,7 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Become the program; comes back by FicoError only."""
     from fico.runtime.gpus import selected_gpu
+    from fico.runtime.policies import check_policy
     from fico.runtime.quota import NO_QUOTA, parse_quota, parse_size
     from fico.runtime.tenant import TenantSpec, become_tenant
 
@@ -60,4 +61,6 @@ def run(arguments: argparse.Namespace) -> int:
         profiles=tuple(arguments.profile),
         force_profile=arguments.force_profile,
     )
+    if arguments.policy is not None:
+        check_policy(arguments.policy)
     become_tenant(spec, selected_gpu(arguments.gpu), arguments.policy, report)

@@ -1,5 +1,5 @@
 """Change a tenant while it runs (fico set resnet --quota 30%), or its session's policy
-(fico set --policy mps).
+(fico set --policy mps; fico set --policy fico --setting span_us=100).
 """
 
 import argparse
@@ -15,16 +15,25 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="NEW", help="a new name")
     options.add_gpu(parser)
     options.add_policy(parser)
+    parser.add_argument(
+        "--setting",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="of the policy; again for each further one; see 'fico bench list --settings'",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Change one tenant, or one session."""
     from fico.runtime.control import change_policy, change_tenant
+    from fico.runtime.policies import parse_settings
     from fico.runtime.quota import NO_QUOTA, parse_quota
 
     _check(arguments)
     if arguments.tenant is None:
-        change_policy(arguments.gpu, arguments.policy)
+        settings = parse_settings(arguments.setting, arguments.policy)
+        change_policy(arguments.gpu, arguments.policy, settings)
         return 0
     quota = None
     if arguments.quota is not None:
@@ -44,6 +53,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError("the name of the tenant to change is missing", example)
     if arguments.tenant is not None and arguments.policy is not None:
         raise UsageError("a policy is for all tenants of a session", "give --policy without a name")
+    if arguments.setting and arguments.policy is None:
+        raise UsageError("a setting belongs to a policy", "give --policy too")
     if not for_tenant and arguments.policy is None:
         raise UsageError("there is nothing to change", example)
     if arguments.name is not None:

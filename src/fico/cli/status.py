@@ -74,12 +74,14 @@ def _show(status: SessionStatus) -> None:
 
 
 def _headline(status: SessionStatus) -> str:
+    from fico.runtime.policies import with_settings
+
     units = len(status.sms_per_unit)
     parts = [
         status.gpu_name if status.emulated else f"GPU {status.gpu_index}: {status.gpu_name}",
         f"driver {status.driver_version}" if not status.emulated else "emulated: no real GPU",
         f"{units} units, {sum(status.sms_per_unit)} SMs",
-        f"policy {status.policy or 'unknown'}",
+        f"policy {with_settings(status.policy or 'unknown', status.policy_settings)}",
         f"{len(status.tenants)} tenants" if len(status.tenants) != 1 else "1 tenant",
     ]
     return ", ".join(parts)

@@ -56,6 +56,8 @@ class SessionStatus:
     driver_version: str
     emulated: bool
     policy: str | None
+    policy_settings: dict[str, float]
+    """Those that were given."""
     sms_per_unit: tuple[int, ...]
     mps_pid: int | None
     created_s: float | None

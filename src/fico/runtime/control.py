@@ -1,9 +1,11 @@
 """Changing what runs."""
 
 import os
+from collections.abc import Mapping
 
 from fico.runtime.errors import FicoError
 from fico.runtime.gpus import selected_gpu
+from fico.runtime.policies import check_policy
 from fico.runtime.quota import Quota
 from fico.runtime.session import Session, arena_errors, known_session, known_sessions
 
@@ -25,10 +27,14 @@ def chosen_session(gpu: str | None, remnants: bool = False) -> Session:
     return sessions[0]
 
 
-def change_policy(gpu: str | None, policy: str) -> None:
-    """Give a session another policy, at once and for all its tenants."""
+def change_policy(gpu: str | None, policy: str, settings: Mapping[str, float]) -> None:
+    """Give a session another policy, at once and for all its tenants.
+
+    UsageError for one that no session can have.
+    """
+    check_policy(policy, settings)
     with arena_errors():
-        chosen_session(gpu).arena().set_policy(policy)
+        chosen_session(gpu).arena().set_policy(policy, dict(settings))
 
 
 def change_tenant(

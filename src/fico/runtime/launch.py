@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fico import _native
@@ -60,6 +60,8 @@ class Launch:
     specs: Sequence[TenantSpec]
     selector: str
     policy: str | None
+    settings: Mapping[str, float] | None
+    """Of the policy; None: whatever it has."""
     prefixes: Callable[[Sequence[str]], Sequence[bytes]]
     """Gives what stands before each tenant's lines, from the names of all."""
     report: Callable[[str], None]
@@ -85,7 +87,7 @@ class Launch:
 
     def _start(self) -> Session:
         with sessions_locked():
-            session, arena, started = ensure_session(self.selector, self.policy)
+            session, arena, started = ensure_session(self.selector, self.policy, self.settings)
             try:
                 # Not before: MPS would inherit the mask and be deaf to SIGTERM.
                 signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)

@@ -4,14 +4,15 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
 from fico.runtime.errors import FicoError, UsageError
+from fico.runtime.policies import check_policy
 from fico.runtime.quota import NO_QUOTA, Quota, parse_quota, parse_size
 from fico.runtime.tenant import TenantSpec, check_name
-from fico.runtime.toml_file import read_toml
+from fico.runtime.toml_file import line_of, read_toml
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class LaunchPlan:
 
     gpu: str | None
     policy: str | None
+    settings: dict[str, float] | None
+    """Of the policy; None: whatever it has."""
     tenants: tuple[TenantSpec, ...]
 
 
@@ -39,6 +42,11 @@ def _reader(parse: Callable[[str], Any]) -> PlainValidator:
 
 def _name(text: str) -> str:
     check_name(text)
+    return text
+
+
+def _policy(text: str) -> str:
+    check_policy(text)
     return text
 
 
@@ -64,7 +72,8 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     gpu: str | int | None = None
-    policy: Literal["mps", "static", "shuffle"] | None = None
+    policy: Annotated[str | None, _reader(_policy)] = None
+    settings: dict[str, float] | None = None
     tenant: Annotated[list[_Tenant], Field(min_length=1)]
 
 
@@ -75,12 +84,25 @@ def read_launch_file(path: Path) -> LaunchPlan:
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"{path}: two tenants are named {name!r}", "rename one of them")
+    if file.settings is not None:
+        _check_settings(path, file.policy, file.settings)
     folder = path.absolute().parent
     return LaunchPlan(
         gpu=None if file.gpu is None else str(file.gpu),
         policy=file.policy,
+        settings=file.settings,
         tenants=tuple(_spec(tenant, folder) for tenant in file.tenant),
     )
+
+
+def _check_settings(path: Path, policy: str | None, settings: dict[str, float]) -> None:
+    where = line_of(path, "", None, "settings")
+    if policy is None:
+        raise UsageError(f"{where}: settings belong to a policy", "name it: policy = ...")
+    try:
+        check_policy(policy, settings)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error.message}", error.remedy) from None
 
 
 def _spec(tenant: _Tenant, folder: Path) -> TenantSpec:

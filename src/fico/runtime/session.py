@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from fico.runtime.gpus import EMULATED, find_gpu
 from fico.runtime.lock import sessions_locked
 from fico.runtime.mps import Mps
 from fico.runtime.paths import arena_path, runtime_dir, session_dir, shm_dir
+from fico.runtime.policies import with_settings
 from fico.runtime.processes import look_up
 
 DEFAULT_POLICY = "static"
@@ -144,8 +145,12 @@ def known_session(selector: str, remnants: bool = False) -> Session | None:
     return None
 
 
-def ensure_session(selector: str, policy: str | None) -> tuple[Session, _native.Arena, bool]:
+def ensure_session(
+    selector: str, policy: str | None, settings: Mapping[str, float] | None = None
+) -> tuple[Session, _native.Arena, bool]:
     """The GPU's session, started if there is none, and whether it was. The caller holds the lock.
+
+    `settings` are those of the policy; None: whatever it has.
 
     FicoError, with nothing left behind, if it can't be started, is damaged, or has another policy.
     """
@@ -154,14 +159,31 @@ def ensure_session(selector: str, policy: str | None) -> tuple[Session, _native.
     if session.arena_path.exists():
         arena = _usable_arena(session)
         if arena is not None:
-            if policy is not None and arena.policy != policy:
-                raise FicoError(
-                    f"the session on {session.gpu.name} has policy {arena.policy}, not {policy}",
-                    f"change it for all its tenants with 'fico set --policy {policy}'",
-                )
+            _check_policy(session, arena, policy, settings)
             _keep_record(session)
             return session, arena, False
-    return session, _start(session, policy or DEFAULT_POLICY), True
+    arena = _start(session, policy or DEFAULT_POLICY, settings or {})
+    return session, arena, True
+
+
+def _check_policy(
+    session: Session,
+    arena: _native.Arena,
+    policy: str | None,
+    settings: Mapping[str, float] | None,
+) -> None:
+    """FicoError if a session has another policy than the one asked for, or with other settings."""
+    if policy is None:
+        return
+    present = arena.policy_settings
+    if arena.policy != policy or (settings is not None and present != settings):
+        wanted = with_settings(policy, settings or {})
+        options = "".join(f" --setting {key}={value:g}" for key, value in (settings or {}).items())
+        raise FicoError(
+            f"the session on {session.gpu.name} has policy "
+            f"{with_settings(arena.policy, present)}, not {wanted}",
+            f"change it for all its tenants with 'fico set --policy {policy}{options}'",
+        )
 
 
 def _keep_record(session: Session) -> None:
@@ -187,7 +209,7 @@ def _usable_arena(session: Session) -> _native.Arena | None:
     return None
 
 
-def _start(session: Session, policy: str) -> _native.Arena:
+def _start(session: Session, policy: str, settings: Mapping[str, float]) -> _native.Arena:
     """Everything that a session is, the arena last: who sees an arena sees a whole session."""
     gpu = session.gpu
     _check_shm()
@@ -199,7 +221,7 @@ def _start(session: Session, policy: str) -> _native.Arena:
         if session.mps is not None:
             session.mps.start(gpu.uuid)
         with arena_errors():
-            return _native.Arena.create(
+            arena = _native.Arena.create(
                 str(session.arena_path),
                 gpu.uuid,
                 gpu.name,
@@ -208,6 +230,9 @@ def _start(session: Session, policy: str) -> _native.Arena:
                 gpu.emulated,
                 policy,
             )
+            if settings:
+                arena.set_policy(policy, dict(settings))
+            return arena
     except BaseException:
         _remove(session)
         raise

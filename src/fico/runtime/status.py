@@ -18,11 +18,13 @@ def session_status(session: Session) -> SessionStatus:
     """One session."""
     gpu = session.gpu
     policy = created_s = problem = None
+    settings: dict[str, float] = {}
     tenants: list[TenantStatus] = []
     try:
         tenants = [tenant_status(row) for row in session.tenants()]
         arena = session.arena()
         policy, created_s = arena.policy, arena.created_s
+        settings = arena.policy_settings
         if session.lost_mps():
             problem = "its MPS has ended: end the session with 'fico down --force'"
     except FicoError as error:
@@ -35,6 +37,7 @@ def session_status(session: Session) -> SessionStatus:
         driver_version=gpu.driver_version,
         emulated=gpu.emulated,
         policy=policy,
+        policy_settings=settings,
         sms_per_unit=gpu.sms_per_unit,
         mps_pid=mps.pid() if mps is not None else None,
         created_s=created_s,

@@ -34,8 +34,11 @@ def read_toml(path: Path, model: type[Content], what: str) -> Content:
         raise UsageError(_explain(path, text, content, model, error)) from None
 
 
-def line_of(path: Path, table: str, index: int, field: str = "") -> str:
-    """`file:line` of a field of one of several tables, of the table if it has no such field."""
+def line_of(path: Path, table: str, index: int | None, field: str = "") -> str:
+    """`file:line` of a field of one of several tables, of the table if it has no such field.
+
+    No table (and index None): of a field or table of the file itself.
+    """
     line = _line_of(path.read_text(), table, index, field)
     return f"{path}:{line}" if line else str(path)
 
@@ -87,6 +90,10 @@ def _line_of(text: str, table: str, index: int | None, field: str) -> int | None
             counts[name] += 1
             if current == (table, index):
                 found = number
+        elif header := re.match(r"\s*\[\s*([\w-]+)\s*\]", line):
+            current = (header[1], None)
+            if not table and field == header[1]:
+                return number
         here = current == (table, index)
         if here and field and re.match(rf"\s*(\[\w+\.)?{re.escape(field)}\b", line):
             return number

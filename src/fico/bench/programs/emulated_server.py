@@ -21,7 +21,8 @@ from fico.bench.programs.serving import Orders, Request, Say, serve_orders
 _NON_BLOCKING = 1
 _NO_TIMING = 2
 _THREAD_LOCAL = 1
-_THREADS = 256
+THREADS = 256
+"""Of a block."""
 
 Launch = tuple[ctypes.c_void_p, int]
 
@@ -68,7 +69,7 @@ class Gpu:
 
     def _launch(self, launches: list[Launch]) -> None:
         for function, blocks in launches:
-            shape = [ctypes.c_uint(n) for n in (blocks, 1, 1, _THREADS, 1, 1, 0)]
+            shape = [ctypes.c_uint(n) for n in (blocks, 1, 1, THREADS, 1, 1, 0)]
             self._call("cuLaunchKernel", function, *shape, self._stream, None, None)
 
     def _graph(self, launches: list[Launch]) -> ctypes.c_void_p:

@@ -1,21 +1,27 @@
-"""Serves torchvision models on a GPU, as `fico.bench.programs.serving` says.
+"""Serves models on a GPU, as `fico.bench.programs.serving` says.
 
     torch_server.py NAME-bsBATCH-graph|eager...
 
-All models are warm, with random weights; each has the input of its batch on the GPU.
+NAME is one of torchvision, or `decoder`: a prefill and 32 steps in turn. All models are warm, with
+random weights; each has the input of its batch on the GPU.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torchvision
 from torch import nn
 
 from fico.bench.programs.serving import Orders, Request, Say, serve_orders
+
+DECODER = "decoder"
+Issue = Callable[[], object]
+"""Launches what a request is."""
 
 _SEED = 1
 _IMAGE = (3, 224, 224)
@@ -40,28 +46,51 @@ def build(name: str) -> nn.Module:
     return model.eval()
 
 
-def request_of(model: nn.Module, batch: int, mode: str) -> Request:
-    """A request of a batch, kernel by kernel or as a CUDA graph."""
-    given = torch.randn(batch, *_IMAGE, device="cuda")
-    issue: Callable[[], object] = functools.partial(model, given)
+def kinds_of(name: str, batch: int, models: dict[str, nn.Module]) -> list[Issue]:
+    """What a model serves, in turn. `models`: those that were built already."""
+    if name == DECODER:
+        # Only here: it takes seconds.
+        from fico.bench.programs.decoder import STEPS, decoder
+
+        torch.manual_seed(_SEED)
+        prefill, step = decoder(batch)
+        return [prefill, *[step] * STEPS]
+    if name not in models:
+        models[name] = build(name)
+    return [functools.partial(models[name], torch.randn(batch, *_IMAGE, device="cuda"))]
+
+
+def warmed(issue: Issue) -> Issue:
+    """After a few calls on a stream of their own, as captures need it."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(_WARM_UP):
             issue()
     torch.cuda.current_stream().wait_stream(side)
-    kept: list[object] = [model, given]
+    return issue
+
+
+def recorded(issue: Issue) -> Issue:
+    """As a CUDA graph."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = issue()
+    # What the graph reads and writes lives as long as it does: PyTorch gives memory that nobody
+    # has any more back to the driver, at the next capture at the latest.
+    return lambda: (graph.replay(), issue, result)
+
+
+def request_of(kinds: Sequence[Issue], mode: str) -> Request:
+    """A request, kernel by kernel or as a CUDA graph; each call is one of the next kind."""
+    issues = {issue: warmed(issue) for issue in dict.fromkeys(kinds)}
     if mode == "graph":
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            kept.append(issue())
-        issue = graph.replay
+        issues = {issue: recorded(issue) for issue in issues}
+    turns = itertools.cycle([issues[issue] for issue in kinds])
     ended = torch.cuda.Event()
 
     def request() -> None:
-        # What the graph works on has to live as long as the request.
-        assert kept
-        issue()
+        next(turns)()
         ended.record()
         ended.synchronize()
 
@@ -75,9 +104,8 @@ def serve(words: list[str], orders: Orders, say: Say) -> None:
         requests: dict[str, Request] = {}
         for word in words:
             name, batch, mode = word.rsplit("-", 2)
-            if name not in models:
-                models[name] = build(name)
-            requests[word] = request_of(models[name], int(batch.removeprefix("bs")), mode)
+            kinds = kinds_of(name, int(batch.removeprefix("bs")), models)
+            requests[word] = request_of(kinds, mode)
         torch.cuda.synchronize()
         serve_orders(requests, orders, say)
 
