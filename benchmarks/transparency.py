@@ -31,6 +31,8 @@ MODES: dict[str, tuple[int | None, str | None]] = {
     "mps": (None, None),
     "static": (2, "50%"),
     "shuffle": (None, None),
+    "jumble": (None, None),
+    "fico": (None, None),
 }
 # Fall-backs that mean that work went past Fico or ran outside of the tenant's units. Not the names
 # that a library only asks about, nor what stayed confined.

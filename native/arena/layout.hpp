@@ -88,7 +88,7 @@ struct Tenant {
   std::uint64_t memory_bytes;
   std::uint64_t joined_ns;
   // The one process of the tenant that is scheduled (base::ProcessId), which writes all below; what
-  // they hold is sched's (sched/seat.hpp).
+  // they hold is sched's (seat/seat.hpp).
   std::atomic<std::uint64_t> seat;
   std::atomic<std::uint64_t> beat_ns;  // when it last gave a sign of life (monotonic)
   alignas(64) Box<kRowBytes> row;
@@ -111,7 +111,7 @@ struct Layout {
   char driver_version[32];
   std::uint64_t created_ns;
   std::atomic<Policy> policy;
-  // Name and settings of the policy, as sched/schedule.hpp writes them. Written while a change of
+  // Name and settings of the policy, as seat/schedule.hpp writes them. Written while a change of
   // quotas has begun and not ended.
   char schedule[kScheduleBytes];
   // A change of quotas begins with begun = ended + 1 and ends with ended = begun: a writer that was

@@ -25,7 +25,7 @@
 #include "arena/shares.hpp"
 #include "base/process.hpp"
 #include "bindings/scheduling.hpp"
-#include "sched/schedule.hpp"
+#include "seat/schedule.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;  // NOLINT(google-build-using-namespace): the "name"_a of nanobind
@@ -116,7 +116,7 @@ std::vector<std::uint32_t> sms_per_unit(const Arena& arena) {
 // Throws ArenaError: no such policy, or settings that it does not have.
 std::string schedule_text(const std::string& policy, const fico::policy::Values& settings) {
   try {
-    return fico::sched::schedule_text(policy, settings);
+    return fico::seat::schedule_text(policy, settings);
   } catch (const std::invalid_argument& error) {
     throw fico::arena::ArenaError(error.what());
   }
@@ -127,7 +127,7 @@ Arena create(const std::string& path, const std::string& gpu_uuid, const std::st
              bool emulated, const std::string& policy) {
   const std::string schedule = schedule_text(policy, {});
   return Arena::create(path, {gpu_uuid, gpu_name, driver_version, sms, emulated},
-                       fico::sched::mode_of(policy), schedule);
+                       fico::seat::mode_of(policy), schedule);
 }
 
 std::pair<std::uint32_t, std::uint32_t> join(const Arena& arena, const std::string& name, int pid,
@@ -191,15 +191,15 @@ NB_MODULE(_native, m) {
       .def_prop_ro("emulated", [](const Arena& a) { return a.layout().emulated != 0; })
       .def_prop_ro("created_s", [](const Arena& a) { return seconds(a.layout().created_ns); })
       .def_prop_ro("policy",
-                   [](const Arena& a) { return fico::sched::parse_schedule(a.schedule()).name; })
+                   [](const Arena& a) { return fico::seat::parse_schedule(a.schedule()).name; })
       .def_prop_ro(
           "policy_settings",
-          [](const Arena& a) { return fico::sched::parse_schedule(a.schedule()).settings; })
+          [](const Arena& a) { return fico::seat::parse_schedule(a.schedule()).settings; })
       .def(
           "set_policy",
           [](const Arena& a, const std::string& name, const fico::policy::Values& settings) {
             const std::string schedule = schedule_text(name, settings);
-            fico::arena::set_policy(a, fico::sched::mode_of(name), schedule);
+            fico::arena::set_policy(a, fico::seat::mode_of(name), schedule);
           },
           "policy"_a, "settings"_a = fico::policy::Values{})
       .def("join", &join, "name"_a, "pid"_a, "quota_ppm"_a = 0, "quota_units"_a = 0,
@@ -227,7 +227,7 @@ NB_MODULE(_native, m) {
       "quotas"_a, "unit_count"_a);
   m.def("live_policies", [] {
     nb::list names;
-    for (const char* name : fico::sched::live_policies()) names.append(name);
+    for (const char* name : fico::seat::live_policies()) names.append(name);
     return names;
   });
   m.def("counter_meanings", [] {

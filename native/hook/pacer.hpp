@@ -18,7 +18,7 @@
 
 #include "hook/live.hpp"
 #include "hook/streams.hpp"
-#include "sched/seat.hpp"
+#include "seat/seat.hpp"
 
 namespace fico::hook {
 
@@ -108,7 +108,7 @@ class Pacer {
 
   const double clock_scale_;  // device time over real time: the emulated GPU may be slowed down
   std::mutex mutex_;          // taken after a graph's and before a stream's
-  std::optional<sched::Seat> seat_;
+  std::optional<seat::Seat> seat_;
   std::uint64_t next_try_ns_ = 0;
   std::shared_ptr<const sched::Plan> plan_;  // of the request; nullptr: none
   std::shared_ptr<const sched::Plan> unknown_;

@@ -10,7 +10,7 @@ from helpers import runner
 from helpers.runner import Runner
 from helpers.session import Session
 
-MODES = ("plain", "mps", "static", "shuffle")
+MODES = ("plain", "mps", "static", "shuffle", "jumble")
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,7 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ses
     """A session of each policy, for the whole test run."""
     made = {
         policy: Session(tmp_path_factory.mktemp(policy), policy)
-        for policy in ("mps", "static", "shuffle")
+        for policy in ("mps", "static", "shuffle", "jumble")
     }
     yield made
     for session in made.values():
@@ -43,6 +43,10 @@ def runners(sessions: dict[str, Session]) -> Iterator[dict[str, list[Runner]]]:
             runner.tenant(sessions["shuffle"], "shuffle", 8, 5, "dlsym"),
             runner.tenant(sessions["shuffle"], "shuffle", 9, 3, "proc2"),
             runner.tenant(sessions["shuffle"], "shuffle", 10, 7, "linked"),
+        ],
+        "jumble": [
+            runner.tenant(sessions["jumble"], "jumble", 13, 5, "dlsym"),
+            runner.tenant(sessions["jumble"], "jumble", 14, 3, "linked"),
         ],
     }
     yield modes

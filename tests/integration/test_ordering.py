@@ -56,7 +56,7 @@ def repeat() -> Repeat:
 )
 @given(text=PROGRAMS)
 def test_random_programs(text: str, runners: dict[str, list[Runner]], repeat: Repeat) -> None:
-    for mode in ("plain", "shuffle", "static", "mps"):
+    for mode in ("plain", "shuffle", "jumble", "static", "mps"):
         repeat.check(runners[mode], text)
 
 
@@ -87,7 +87,7 @@ def test_the_programs_are_under_fico(
 ) -> None:
     """GIVEN tenants under a policy that confines THEN streams move, graphs are rebuilt, and
     nothing went past the library."""
-    for policy in ("static", "shuffle"):
+    for policy in ("static", "shuffle", "jumble"):
         for seed in range(20):
             for each in runners[policy]:
                 check(each, random_program(seed))
@@ -150,7 +150,7 @@ def restless(tmp_path: Path) -> Iterator[list[Runner]]:
             step = 0
             while not stop.wait(0.0005):
                 step += 1
-                session.arena.set_policy(("static", "shuffle", "static", "mps")[step % 4])
+                session.arena.set_policy(("static", "jumble", "shuffle", "static", "mps", "fico")[step % 6])
                 session.arena.update("t1", quota_units=1 + step % 7)
                 session.arena.update("t2", quota_units=1 + step % 5)
 

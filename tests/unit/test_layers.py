@@ -22,14 +22,15 @@ NATIVE_LAYERS = {
     "profile": {"base"},
     "policy": {"base", "profile"},
     "sched": {"base", "profile", "policy"},
+    "seat": {"base", "arena", "profile", "policy", "sched"},
     "device": {"base", "profile"},
     "sim": {"base", "profile", "policy", "sched", "device"},
     "cuda": {"base"},
-    "hook": {"base", "arena", "profile", "policy", "sched", "cuda"},
+    "hook": {"base", "arena", "profile", "policy", "sched", "seat", "cuda"},
     "emulator": {"base", "profile", "device"},
     "collector": {"base"},
     "neighbour": {"base"},
-    "bindings": {"base", "arena", "profile", "policy", "sched", "device", "sim"},
+    "bindings": {"base", "arena", "profile", "policy", "sched", "seat", "device", "sim"},
 }
 PYTHON_SOURCES = sorted(PACKAGE.rglob("*.py"))
 NATIVE_SOURCES = sorted(p for p in NATIVE.rglob("*") if p.suffix in (".cpp", ".hpp", ".def"))

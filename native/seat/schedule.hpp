@@ -8,7 +8,7 @@
 #include "arena/layout.hpp"
 #include "policy/policy.hpp"
 
-namespace fico::sched {
+namespace fico::seat {
 
 // What a session can have; the first is what needs no scheduling.
 std::span<const char* const> live_policies();
@@ -23,8 +23,10 @@ struct Schedule {
   policy::Values settings;
 };
 Schedule parse_schedule(const std::string& text);
+// The policy itself, of a session that is scheduled. std::invalid_argument as in schedule_text().
+std::unique_ptr<policy::Policy> make_policy(const Schedule& schedule);
 
 // How a session hands out its units under this policy.
 arena::Policy mode_of(const std::string& name);
 
-}  // namespace fico::sched
+}  // namespace fico::seat

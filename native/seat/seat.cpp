@@ -1,10 +1,10 @@
-#include "sched/seat.hpp"
+#include "seat/seat.hpp"
 
 #include "base/clock.hpp"
 #include "base/process.hpp"
-#include "sched/schedule.hpp"
+#include "seat/schedule.hpp"
 
-namespace fico::sched {
+namespace fico::seat {
 namespace {
 
 // Stopped tenants' units are to be lent out within 10 ms; who lives beats every 2.
@@ -35,18 +35,16 @@ bool Seat::is_taken() {
 bool Seat::refresh() {
   const arena::Layout& layout = arena_.layout();
   const std::uint32_t epoch = layout.change_ended.load(std::memory_order_acquire);
-  if (epoch == epoch_) return core_ != nullptr;
+  if (epoch == epoch_) return scheduled_;
   const std::string schedule = arena_.schedule();
   if (schedule != schedule_ || core_ == nullptr) {
     const Schedule parsed = parse_schedule(schedule);
-    if (mode_of(parsed.name) != arena::Policy::kScheduled) {
-      core_.reset();
-    } else {
-      auto policy = policy::make_policy(parsed.name, parsed.settings);
+    // A request under way goes on by the policy that there was, until it has ended.
+    scheduled_ = mode_of(parsed.name) == arena::Policy::kScheduled;
+    if (scheduled_) {
+      auto policy = make_policy(parsed);
       if (core_ == nullptr) {
-        board_.count = 0;
-        for (policy::Member& member : board_.members) member.present = false;
-        core_ = std::make_unique<Core>(*policy, board_);
+        core_ = std::make_unique<sched::Core>(*policy, board_);
       } else {
         core_->use(*policy);
       }
@@ -55,7 +53,7 @@ bool Seat::refresh() {
     schedule_ = schedule;
   }
   epoch_ = epoch;
-  if (core_ == nullptr) return false;
+  if (!scheduled_) return false;
   for (std::uint32_t slot = 0; slot < policy::kMaxTenants; ++slot) {
     const arena::Tenant& tenant = arena_.tenant(slot);
     const policy::Member& member = board_.members[slot];
@@ -113,7 +111,7 @@ bool Seat::has_company() const {
   return false;
 }
 
-void Seat::publish(const Plan* plan) {
+void Seat::publish(const sched::Plan* plan) {
   arena::Tenant& tenant = arena_.tenant(slot_);
   const policy::Row& row = board_.rows[slot_];
   if (plan != nullptr && row.work < plan->work.size()) tenant.work.write(plan->work[row.work].facts);
@@ -125,7 +123,7 @@ void Seat::beat() {
   arena_.tenant(slot_).beat_ns.store(base::monotonic_ns(), std::memory_order_relaxed);
 }
 
-void Seat::begin(double now_us, const Plan& plan) {
+void Seat::begin(double now_us, const sched::Plan& plan) {
   plan_ = &plan;
   look_around();
   core_->begin(now_us, slot_, plan);
@@ -133,9 +131,9 @@ void Seat::begin(double now_us, const Plan& plan) {
   publish(plan_);
 }
 
-Decision Seat::want(double now_us) {
+sched::Decision Seat::want(double now_us) {
   look_around();
-  const Decision decision = core_->want(now_us, slot_);
+  const sched::Decision decision = core_->want(now_us, slot_);
   publish(plan_);
   return decision;
 }
@@ -149,4 +147,4 @@ void Seat::end(double now_us) {
   publish(nullptr);
 }
 
-}  // namespace fico::sched
+}  // namespace fico::seat

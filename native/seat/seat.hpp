@@ -8,7 +8,7 @@
 #include "arena/arena.hpp"
 #include "sched/core.hpp"
 
-namespace fico::sched {
+namespace fico::seat {
 
 // Not thread-safe. Times are in microseconds of one clock that all tenants of the session share.
 // Nothing allocates but refresh(), when policy or members have changed.
@@ -25,9 +25,9 @@ class Seat {
   // not scheduled, or its policy can't be read.
   bool refresh();
 
-  void begin(double now_us, const Plan& plan);
+  void begin(double now_us, const sched::Plan& plan);
   // As Core::want(), with what the others publish now.
-  Decision want(double now_us);
+  sched::Decision want(double now_us);
   // The device can take what comes after the last decision.
   void advance(double now_us);
   // The program is somewhere else in its request than the decisions say.
@@ -56,7 +56,7 @@ class Seat {
   };
 
   void look_around();
-  void publish(const Plan* plan);
+  void publish(const sched::Plan* plan);
 
   const arena::Arena& arena_;
   const std::uint32_t slot_;
@@ -64,11 +64,12 @@ class Seat {
   std::uint32_t epoch_ = 0;  // of members and policy
   std::string schedule_;
   std::unique_ptr<policy::Policy> policy_;
-  Board board_;
-  std::unique_ptr<Core> core_;
-  const Plan* plan_ = nullptr;
+  sched::Board board_;
+  std::unique_ptr<sched::Core> core_;
+  const sched::Plan* plan_ = nullptr;
   std::unique_ptr<Other[]> others_;
   bool contended_ = false;
+  bool scheduled_ = false;
 };
 
-}  // namespace fico::sched
+}  // namespace fico::seat

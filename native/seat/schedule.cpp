@@ -1,4 +1,4 @@
-#include "sched/schedule.hpp"
+#include "seat/schedule.hpp"
 
 #include <algorithm>
 #include <array>
@@ -6,10 +6,13 @@
 #include <sstream>
 #include <stdexcept>
 
-namespace fico::sched {
+#include "seat/jumble.hpp"
+
+namespace fico::seat {
 namespace {
 
-constexpr std::array kLive{"mps", "static", "shuffle", "fico", "reef", "krisp", "orion", "lithos"};
+constexpr const char* kJumble = "jumble";
+constexpr std::array kLive{"mps", "static", "shuffle", "fico", "reef", "krisp", "orion", "lithos", kJumble};
 
 }  // namespace
 
@@ -29,7 +32,7 @@ std::string schedule_text(const std::string& name, const policy::Values& setting
                                 known.str());
   }
   if (mode_of(name) == arena::Policy::kScheduled) {
-    policy::make_policy(name, settings);
+    make_policy({name, settings});
   } else if (!settings.empty()) {
     throw std::invalid_argument("policy " + name + " has no setting " + settings.begin()->first);
   }
@@ -57,4 +60,10 @@ Schedule parse_schedule(const std::string& text) {
   return schedule;
 }
 
-}  // namespace fico::sched
+std::unique_ptr<policy::Policy> make_policy(const Schedule& schedule) {
+  if (schedule.name != kJumble) return policy::make_policy(schedule.name, schedule.settings);
+  if (!schedule.settings.empty()) throw std::invalid_argument("jumble has no settings");
+  return std::make_unique<Jumble>();
+}
+
+}  // namespace fico::seat
