@@ -36,7 +36,9 @@ MODES: dict[str, tuple[int | None, str | None]] = {
 }
 # Fall-backs that mean that work went past Fico or ran outside of the tenant's units. Not the names
 # that a library only asks about, nor what stayed confined.
-STAYED_CONFINED = frozenset({"uncovered_entries", "extra_partitions", "units_late"})
+STAYED_CONFINED = frozenset(
+    {"uncovered_entries", "extra_partitions", "near_partitions", "units_late"}
+)
 
 
 MOST_RETRIES = 6

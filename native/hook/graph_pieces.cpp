@@ -46,49 +46,51 @@ GraphPieces::GraphPieces(CUgraph graph, const Live::Sequence& sequence, double l
         sched::unprofiled_plan(kernels, kKernelsEach, total_us, unit_count));
   }
   const std::optional<std::vector<CUgraphNode>> nodes = nodes_in_order(graph);
-  if (nodes && !cut(*nodes)) segments_.clear();
+  if (nodes && !cut(*nodes)) ends_.clear();
 }
 
-GraphPieces::~GraphPieces() {
+GraphPieces::~GraphPieces() { drop_graphs(); }
+
+void GraphPieces::drop_graphs() {
   const cuda::RelaxedCapture relaxed;
-  for (const Segment& segment : segments_) {
-    if (segment.graph != nullptr) d().graph_destroy(segment.graph);
-  }
+  for (const auto& [segment, graph] : graphs_) d().graph_destroy(graph);
+  graphs_.clear();
 }
 
 // Nodes that are no kernels go with the next kernel; those after the last one with that.
 bool GraphPieces::cut(const std::vector<CUgraphNode>& nodes) {
   nodes_ = nodes;
   std::uint32_t kernels = 0;
-  std::size_t first = 0;
-  std::size_t work = 0;
   for (std::size_t i = 0; i < nodes.size(); ++i) {
     const std::optional<std::uint32_t> inside = kernels_in(nodes[i]);
     if (!inside) return false;
     kernels += *inside;
-    if (work == plan_->work.size()) {
+    if (ends_.size() == plan_->work.size()) {
       if (*inside != 0) return false;
-      segments_.back().last = i + 1;
-      first = i + 1;
+      ends_.back() = i + 1;
       continue;
     }
-    if (kernels > plan_->work[work].last) return false;  // a child graph across a cut
-    if (kernels < plan_->work[work].last) continue;
-    segments_.push_back({first, i + 1, nullptr});
-    first = i + 1;
-    ++work;
+    const std::uint32_t last = plan_->work[ends_.size()].last;
+    if (kernels > last) return false;  // a child graph across a cut
+    if (kernels == last) ends_.push_back(i + 1);
   }
-  return work == plan_->work.size() && first == nodes.size();
+  return ends_.size() == plan_->work.size() && ends_.back() == nodes.size();
 }
 
-CUgraph GraphPieces::segment(std::uint32_t work) {
-  Segment& segment = segments_[work];
-  if (segment.graph != nullptr) return segment.graph;
+std::size_t GraphPieces::nodes_in(Segment segment) const {
+  return can_be_cut() ? ends_[segment.last - 1] - first_node(segment.first) : nodes_.size();
+}
+
+CUgraph GraphPieces::graph_of(Segment segment) {
+  if (const auto known = graphs_.find(segment); known != graphs_.end()) return known->second;
+  if (graphs_.size() >= kMaxGraphs) drop_graphs();
+  const std::size_t first = first_node(segment.first);
+  const std::size_t last = ends_[segment.last - 1];
   CUgraph clone = nullptr;
   if (d().graph_clone(&clone, graph_) != CUDA_SUCCESS) return nullptr;
   bool good = true;
   for (std::size_t i = 0; i < nodes_.size() && good; ++i) {
-    if (i >= segment.first && i < segment.last) continue;
+    if (i >= first && i < last) continue;
     CUgraphNode node = nullptr;
     good = d().graph_node_in_clone(&node, nodes_[i], clone) == CUDA_SUCCESS &&
            d().graph_destroy_node(node) == CUDA_SUCCESS;
@@ -97,7 +99,7 @@ CUgraph GraphPieces::segment(std::uint32_t work) {
     d().graph_destroy(clone);
     return nullptr;
   }
-  segment.graph = clone;
+  graphs_[segment] = clone;
   return clone;
 }
 

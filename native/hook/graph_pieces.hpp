@@ -1,10 +1,12 @@
-// A CUDA graph cut into the works of a plan, so that parts of it can be launched by themselves: each
-// segment is a copy of the graph without the nodes of the others.
+// A CUDA graph cut into the works of a plan, so that some of them can be launched by themselves: a
+// segment is a copy of the graph without the nodes of all other works.
 #pragma once
 
 #include <cuda.h>
 
+#include <compare>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -24,26 +26,33 @@ class GraphPieces {
 
   const std::shared_ptr<const sched::Plan>& plan() const { return plan_; }
   // False: nothing tells the plan's works apart in the graph, it goes out in one piece.
-  bool can_be_cut() const { return !segments_.empty(); }
-  std::size_t nodes_in(std::uint32_t work) const {
-    return segments_[work].last - segments_[work].first;
+  bool can_be_cut() const { return !ends_.empty(); }
+  // Works [first, last).
+  struct Segment {
+    std::uint32_t first;
+    std::uint32_t last;
+    auto operator<=>(const Segment&) const = default;
+  };
+  bool is_whole(Segment segment) const {
+    return segment.first == 0 && segment.last == plan_->work.size();
   }
-  // The graph of one work, made when it is first asked for; nullptr if the driver refuses.
-  CUgraph segment(std::uint32_t work);
+  std::size_t nodes_in(Segment segment) const;
+  // Its graph, made when it is first asked for; nullptr if the driver refuses.
+  CUgraph graph_of(Segment segment);
 
  private:
-  struct Segment {
-    std::size_t first;  // nodes [first, last) of nodes_
-    std::size_t last;
-    CUgraph graph;
-  };
+  // Graphs are kept for so many segments: they are made again, in some 1 ms, when there are more.
+  static constexpr std::size_t kMaxGraphs = 128;
 
+  std::size_t first_node(std::uint32_t work) const { return work == 0 ? 0 : ends_[work - 1]; }
+  void drop_graphs();
   bool cut(const std::vector<CUgraphNode>& nodes);
 
   const CUgraph graph_;
   std::shared_ptr<const sched::Plan> plan_;
   std::vector<CUgraphNode> nodes_;  // each after those that it depends on
-  std::vector<Segment> segments_;
+  std::vector<std::size_t> ends_;    // of each work: one past its last node
+  std::map<Segment, CUgraph> graphs_;
 };
 
 }  // namespace fico::hook

@@ -99,17 +99,17 @@ void Graphs::make_room(Exec& entry, std::size_t nodes) {
 }
 
 std::size_t Graphs::nodes_in(const Exec& entry, const Variant& variant) {
-  return variant.work == kWhole ? entry.nodes : entry.pieces->nodes_in(variant.work);
+  return variant.segment == kWhole ? entry.nodes : entry.pieces->nodes_in(variant.segment);
 }
 
-CUgraphExec Graphs::variant_for(Exec& entry, std::uint32_t work, const Place& place) {
-  const Variant variant{work, place.partition, place.ranked ? place.priority : 0};
+CUgraphExec Graphs::variant_for(Exec& entry, GraphPieces::Segment segment, const Place& place) {
+  const Variant variant{segment, place.partition, place.ranked ? place.priority : 0};
   if (const auto known = entry.variants.find(variant); known != entry.variants.end()) {
     return known->second;
   }
   const cuda::RelaxedCapture relaxed;
   make_room(entry, nodes_in(entry, variant));
-  CUgraph graph = work == kWhole ? entry.graph : entry.pieces->segment(work);
+  CUgraph graph = segment == kWhole ? entry.graph : entry.pieces->graph_of(segment);
   // A second try: a call of the program's in another thread may have ended our capture.
   CUgraphExec made = build(entry, graph, place);
   if (made == nullptr) made = build(entry, graph, place);
@@ -209,9 +209,8 @@ CUresult Graphs::launch_pieces(const std::shared_ptr<Exec>& entry, CUgraphExec e
   Issue issue(stream, per_thread, Work::kLaunch, &piece.target);
   note_launch(entry.get());
   issue.count_if_open();
-  const auto works = static_cast<std::uint32_t>(pieces.plan()->work.size());
-  if (!pieces.can_be_cut() || (piece.first == 0 && piece.last == works)) {
-    if (!pieces.can_be_cut() && works > 1) tenant.count(Counter::unsegmented_graphs);
+  if (!pieces.can_be_cut() || pieces.is_whole(piece.works)) {
+    if (!pieces.is_whole(piece.works)) tenant.count(Counter::unsegmented_graphs);
     const CUresult result = launch_whole(entry, exec, issue, real);
     turn.issued(issue);
     return result;
@@ -219,15 +218,13 @@ CUresult Graphs::launch_pieces(const std::shared_ptr<Exec>& entry, CUgraphExec e
   if (entry->last != nullptr) d().stream_wait(issue.stream(), entry->last, 0);
   CUresult result = CUDA_SUCCESS;
   for (;;) {
-    for (std::uint32_t work = piece.first; work < piece.last && result == CUDA_SUCCESS; ++work) {
-      CUgraphExec segment = variant_for(*entry, work, issue.place());
-      if (segment == nullptr) {
-        tenant.count(Counter::open_graphs, why_open(entry.get()));
-        segment = variant_for(*entry, work, {});
-      }
-      tenant.count(Counter::segments);
-      result = segment != nullptr ? real(segment, issue.stream()) : CUDA_ERROR_OUT_OF_MEMORY;
+    CUgraphExec segment = variant_for(*entry, piece.works, issue.place());
+    if (segment == nullptr) {
+      tenant.count(Counter::open_graphs, why_open(entry.get()));
+      segment = variant_for(*entry, piece.works, {});
     }
+    tenant.count(Counter::segments);
+    result = segment != nullptr ? real(segment, issue.stream()) : CUDA_ERROR_OUT_OF_MEMORY;
     turn.issued(issue);
     if (turn.is_done() || result != CUDA_SUCCESS) break;
     piece = turn.next();

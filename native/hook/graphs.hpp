@@ -53,14 +53,14 @@ class Graphs {
   // the graph or of a segment.
   static constexpr std::size_t kMaxCopies = 16;
 
-  // A graph, or one work of its plan, at a place.
+  // A graph, or some works of its plan, at a place.
   struct Variant {
-    std::uint32_t work;  // kWhole: all of it
+    GraphPieces::Segment segment;
     cuda::Partition* partition;
     int priority;
     auto operator<=>(const Variant&) const = default;
   };
-  static constexpr std::uint32_t kWhole = ~std::uint32_t{0};
+  static constexpr GraphPieces::Segment kWhole{0, ~std::uint32_t{0}};
 
   struct Exec {
     Exec() = default;
@@ -103,9 +103,9 @@ class Graphs {
   // Enters it among those that run.
   void list(const std::shared_ptr<Exec>& entry);
   static void drop_variants(Exec& entry);
-  // The instance of the graph, or of one work, for a place; built if it is new; nullptr if it can't
+  // The instance of the graph, or of a segment, for a place; built if it is new; nullptr if it can't
   // be.
-  static CUgraphExec variant_for(Exec& entry, std::uint32_t work, const Place& place);
+  static CUgraphExec variant_for(Exec& entry, GraphPieces::Segment segment, const Place& place);
   static void make_room(Exec& entry, std::size_t nodes);
   static std::size_t nodes_in(const Exec& entry, const Variant& variant);
   static const Live::Sequence& sequence_of(Exec& entry);

@@ -119,11 +119,11 @@ sched::Decision Pacer::decide() {
   }
 }
 
-void Pacer::mark(const Issue& issue) {
-  Mark mark{nullptr, issue.context()};
+void Pacer::mark(const Issue& issue, double takes_us) {
+  Mark mark{nullptr, issue.context(), takes_us, now_us()};
   const auto spare = std::ranges::find(spare_, mark.context, &Mark::context);
   if (spare != spare_.end()) {
-    mark = *spare;
+    mark.event = spare->event;
     spare_.erase(spare);
   } else {
     std::optional<cuda::Current> current;
@@ -146,27 +146,52 @@ void Pacer::reap() {
   while (!marks_.empty() && d().event_query(marks_.front().event) != CUDA_ERROR_NOT_READY) {
     spare_.push_back(marks_.front());
     marks_.pop_front();
+    if (!marks_.empty()) marks_.front().begins_us = now_us();
   }
 }
 
-void Pacer::await_room(std::size_t ahead) {
-  reap();
+template <class HasRoom>
+void Pacer::await(HasRoom has_room) {
   const std::uint64_t begin_ns = base::monotonic_ns();
-  while (marks_.size() > ahead) {
+  for (;;) {
+    reap();
+    if (has_room()) return;
     if (base::monotonic_ns() - begin_ns >
         kLongestWait_ns * static_cast<std::uint64_t>(clock_scale_)) {
       Tenant::self().count(Counter::late_pieces);
       return;
     }
     sched_yield();
-    reap();
   }
 }
 
-std::optional<Pacer::Turn> Pacer::begin_graph(std::shared_ptr<const sched::Plan> plan) {
+void Pacer::await_room() {
+  await([this] {
+    if (marks_.empty()) return true;
+    const Mark& front = marks_.front();
+    return marks_.size() == 1 && now_us() >= front.begins_us + front.takes_us - kLead_us;
+  });
+}
+
+void Pacer::await_marks(std::size_t most) {
+  await([&] { return marks_.size() <= most; });
+}
+
+// The mutex, unless a graph is being launched.
+std::unique_lock<std::mutex> Pacer::lock_briefly() {
   std::unique_lock lock(mutex_, std::try_to_lock);
+  while (!lock.owns_lock() && !in_turn_.load(std::memory_order_relaxed)) {
+    sched_yield();
+    lock.try_lock();
+  }
+  return lock;
+}
+
+std::optional<Pacer::Turn> Pacer::begin_graph(std::shared_ptr<const sched::Plan> plan) {
+  std::unique_lock lock = lock_briefly();
   if (!lock.owns_lock() || !is_ready()) return std::nullopt;
-  if (seat_->has_company()) await_room(kAhead);
+  in_turn_.store(true, std::memory_order_relaxed);
+  if (seat_->has_company()) await_room();
   begin(std::move(plan));
   return Turn(*this, std::move(lock));
 }
@@ -174,26 +199,32 @@ std::optional<Pacer::Turn> Pacer::begin_graph(std::shared_ptr<const sched::Plan>
 Pacer::Piece Pacer::Turn::next() {
   Pacer& pacer = *pacer_;
   const sched::Decision decision = pacer.decide();
-  done_ = decision.last >= pacer.plan_->work.size();
+  const auto& works = pacer.plan_->work;
+  done_ = decision.last >= works.size();
+  const std::uint32_t units = decision.grant.units.size();
+  pacer.piece_us_ = works[decision.first].remaining_us[units - 1];
+  if (!done_) pacer.piece_us_ -= works[decision.last].remaining_us[units - 1];
   pacer.last_target_ = pacer.target_of(decision.grant);
-  return {decision.first, decision.last, pacer.last_target_};
+  return {{decision.first, decision.last}, pacer.last_target_};
 }
 
 void Pacer::Turn::issued(const Issue& issue) {
   Pacer& pacer = *pacer_;
   Tenant::self().count(Counter::pieces);
-  pacer.mark(issue);
+  pacer.mark(issue, pacer.piece_us_);
   if (done_) return;
-  if (pacer.seat_->has_company()) pacer.await_room(kAhead);
+  if (pacer.seat_->has_company()) pacer.await_room();
   pacer.seat_->advance(pacer.now_us());
 }
 
 Pacer::Turn::~Turn() {
-  if (lock_.owns_lock()) pacer_->all_issued_ = true;
+  if (!lock_.owns_lock()) return;
+  pacer_->all_issued_ = true;
+  pacer_->in_turn_.store(false, std::memory_order_relaxed);
 }
 
 Target Pacer::before_launch(const std::optional<Live::Position>& position) {
-  const std::unique_lock lock(mutex_, std::try_to_lock);
+  const std::unique_lock lock = lock_briefly();
   if (!lock.owns_lock() || !is_ready()) {
     Tenant::self().count(Counter::unscheduled_launches);
     return fallback();
@@ -205,7 +236,7 @@ Target Pacer::before_launch(const std::optional<Live::Position>& position) {
   }
   if (position) {
     if (plan_ != *position->plan || all_issued_ || position->launch == 0) begin(*position->plan);
-    await_room(kAhead);
+    await_room();
     seat_->move_to(position->launch);
   } else if (Live::self() == nullptr) {
     if (plan_ == nullptr) {
@@ -215,7 +246,7 @@ Target Pacer::before_launch(const std::optional<Live::Position>& position) {
       }
       begin(unknown_);
     }
-    await_room(kAheadUnknown);
+    await_marks(kAheadUnknown);
     seat_->move_to(0);
   } else {
     return last_target_;
@@ -226,21 +257,21 @@ Target Pacer::before_launch(const std::optional<Live::Position>& position) {
 }
 
 void Pacer::launched(const Issue& issue, const std::optional<Live::Position>& position) {
-  const std::unique_lock lock(mutex_, std::try_to_lock);
+  const std::unique_lock lock = lock_briefly();
   if (!lock.owns_lock() || plan_ == nullptr) return;
   if (!position) {
     if (Live::self() != nullptr) return;
     // Any launch may be the last one.
     all_issued_ = true;
-    mark(issue);
+    mark(issue, 0);
     return;
   }
   since_mark_us_ += plan_->work[position->launch].facts.duration_us[seat_->all().size() - 1];
   all_issued_ = position->completes;
   if (since_mark_us_ < kMark_us && !all_issued_) return;
-  since_mark_us_ = 0;
   Tenant::self().count(Counter::pieces);
-  mark(issue);
+  mark(issue, since_mark_us_);
+  since_mark_us_ = 0;
 }
 
 void Pacer::poke() {

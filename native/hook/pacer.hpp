@@ -1,9 +1,10 @@
 // The policy at work in this process: which piece of a request may go out, where, at what priority,
 // and when. Launches ask in their own thread; nothing is queued or copied.
 //
-// A piece is let go when all but `kAhead` of those before it have ended, so that what is decided
-// runs soon; with no other tenant in the session nothing is waited for. No wait is longer than
-// `kLongestWait_ns`: then the piece goes out all the same, and is counted.
+// A piece is let go when the one before it is the only one on the device and has, by the profile,
+// no more than `kLead_us` left, so that what is decided runs soon; with no other tenant in the
+// session nothing is waited for. No wait is longer than `kLongestWait_ns`: then the piece goes out
+// all the same, and is counted.
 #pragma once
 
 #include <cuda.h>
@@ -16,6 +17,7 @@
 #include <optional>
 #include <vector>
 
+#include "hook/graph_pieces.hpp"
 #include "hook/live.hpp"
 #include "hook/streams.hpp"
 #include "seat/seat.hpp"
@@ -31,8 +33,7 @@ class Pacer {
   static bool is_on();
 
   struct Piece {
-    std::uint32_t first;  // works [first, last) of the plan
-    std::uint32_t last;
+    GraphPieces::Segment works;
     Target target;
   };
 
@@ -82,8 +83,9 @@ class Pacer {
   void forget();
 
  private:
-  static constexpr std::size_t kAhead = 1;
-  // Where nothing is known of the launches, every one is a piece.
+  // From the decision to the start on the device: a launch takes some 10 us, a poll some more.
+  static constexpr double kLead_us = 40;
+  // Where nothing is known of the launches, every one is a piece, and so many may be on their way.
   static constexpr std::size_t kAheadUnknown = 16;
   static constexpr std::uint64_t kLongestWait_ns = 20'000'000;
   static constexpr std::uint64_t kRetry_ns = 100'000'000;
@@ -93,6 +95,8 @@ class Pacer {
   struct Mark {
     CUevent event;
     CUcontext context;
+    double takes_us;  // by the profile, on the units that it was granted
+    double begins_us;  // when it was issued, or the one before it ended
   };
 
   Pacer();
@@ -102,12 +106,18 @@ class Pacer {
   Target target_of(const policy::Grant& grant) const;
   void begin(std::shared_ptr<const sched::Plan> plan);
   void finish();
-  void mark(const Issue& issue);
+  void mark(const Issue& issue, double takes_us);
   void reap();
-  void await_room(std::size_t ahead);
+  void await_room();
+  void await_marks(std::size_t most);
+  // Waits until `has_room()`, and no longer than may be.
+  template <class HasRoom>
+  void await(HasRoom has_room);
+  std::unique_lock<std::mutex> lock_briefly();
 
   const double clock_scale_;  // device time over real time: the emulated GPU may be slowed down
   std::mutex mutex_;          // taken after a graph's and before a stream's
+  std::atomic<bool> in_turn_{false};  // the mutex is held for long
   std::optional<seat::Seat> seat_;
   std::uint64_t next_try_ns_ = 0;
   std::shared_ptr<const sched::Plan> plan_;  // of the request; nullptr: none
@@ -118,6 +128,7 @@ class Pacer {
   double since_mark_us_ = 0;
   std::deque<Mark> marks_;  // in the order in which they were recorded
   std::vector<Mark> spare_;
+  double piece_us_ = 0;     // what the last decision let go takes, by the profile
   Target last_target_;
   double last_alone_us_ = 0;
   std::atomic<bool> outstanding_{false};  // a request is in flight: worth a poke
