@@ -6,10 +6,11 @@
 // ends in half the time and the second no later. Split: each on a part of its own; where a request
 // cannot fill the GPU, all of them lose little on a part, and nobody waits for the blocks of
 // others. The way that promises more is kept for as long as the same tenants are in a request.
+// Where that is parts, who is well ahead of its slice lets a much shorter request go alone.
 // Source: Chen and Qiu, Optimizing Concurrent Inferences with Fine-grained GPU Sharing (poster);
 // docs/policy.md has the model, the promise and where it can fail.
-// Settings: span_us, span_percent, overlap_percent, gain_percent, wait_us, grace_percent,
-// reclaim_percent, order, split.
+// Settings: span_us, span_percent, comer_percent, overlap_percent, gain_percent, wait_us,
+// grace_percent, reclaim_percent, credit_percent, ahead_percent, linger_us, order, split.
 // Limits: a work on the device is never taken back, so a tenant waits up to one piece of others.
 #include "policy/builtin.hpp"
 #include "policy/placement.hpp"
@@ -20,17 +21,23 @@ namespace {
 
 // Of a tenant that is alone, or the first in the order: a tenant that comes can go before it.
 constexpr std::int8_t kLevelAlone = kLevelFirst + 2;
+// A request that others wait for is so much shorter than theirs.
+constexpr double kMuchShorter = 1.5;
 
 class Fico final : public Policy {
  public:
   struct Settings {
     double span_us = 250;
     double span_percent = 15;
+    double comer_percent = 50;
     double overlap_percent = 50;
     double gain_percent = 6;
-    double wait_us = 4;
+    double wait_us = 8;
     double grace_percent = 20;
     double reclaim_percent = 30;
+    double credit_percent = 50;
+    double ahead_percent = 25;
+    double linger_us = 50;
     bool order = true;
     bool split = true;
   };
@@ -38,7 +45,8 @@ class Fico final : public Policy {
       Field{"span_us", &Settings::span_us, 0.0, 1e9,
             "How much of a graph goes out in one piece at most (alone on all units)."},
       Field{"span_percent", &Settings::span_percent, 0.0, 1e6,
-            "The same, of a request of another tenant, which may come meanwhile."},
+            "The same beside others, of a request of another tenant, which may come meanwhile."},
+      Field{"comer_percent", &Settings::comer_percent, 0.0, 1e6, "The same of a tenant alone."},
       Field{"overlap_percent", &Settings::overlap_percent, 0.0, 100.0,
             "How much of what parts of their own would gain requests find by sharing all units."},
       Field{"gain_percent", &Settings::gain_percent, 0.0, 1000.0,
@@ -50,37 +58,75 @@ class Fico final : public Policy {
             "How far behind its slice a tenant may be, of a request there, before it goes first."},
       Field{"reclaim_percent", &Settings::reclaim_percent, 0.0, 1e6,
             "How far behind it may be before others stay off its slice."},
+      Field{"credit_percent", &Settings::credit_percent, 0.0, 1000.0,
+            "How far ahead of its slice a tenant may begin a request that others wait for."},
+      Field{"ahead_percent", &Settings::ahead_percent, 0.0, 1e6,
+            "How far ahead of its slice a tenant that waits still is afterwards."},
+      Field{"linger_us", &Settings::linger_us, 0.0, 1e6,
+            "How long the part of a tenant that has ended a request is left free for the next."},
       flag("order", &Settings::order, "Priority by place in the order."),
       flag("split", &Settings::split, "Parts where they are faster.")};
   explicit Fico(Settings settings) : settings_(settings) {}
 
   Grant decide(const View& view) const noexcept override {
-    Grant grant{.level = kLevelAlone, .units = view.all(), .span_us = span_us(view, false)};
+    if (!has_neighbours(view)) {
+      return {.level = kLevelAlone, .units = view.all(), .span_us = kForever_us};
+    }
     const std::uint64_t closed = closed_slices(view);
     const Units open = grown(view.slice(), closed & ~view.slice().mask(), view.unit_count);
+    Grant grant{.level = kLevelAlone, .units = open, .span_us = span_us(view, false)};
+    std::uint64_t sharers = 0;
     if (!view.contended()) {
-      grant.units = open;
-      return grant;
+      sharers = lingering(view);
+      if (sharers == 0) return grant;
+      grant.span_us = std::min(grant.span_us, settings_.linger_us);
+    } else if (settings_.split && splits(view)) {
+      const std::uint32_t first = shortest(view);
+      const double until_us = waits_until_us(view, view.self, first);
+      if (until_us > view.now_us) return Grant::hold(until_us);
+      grant.level = kLevelFirst;
+      grant.span_us = span_us(view, true);
+      sharers = not_waiting(view, first);
+      if (sharers == bit(view.self)) return grant;
     }
-    if (settings_.split && splits(view)) {
-      grant.units = part(view, view.self);
+    if (sharers != 0) {
+      grant.units = part(view, view.self, sharers | bit(view.self));
       if ((grant.units.mask() & closed) != 0) grant.units = view.slice();
       grant.exclusive = true;
       grant.level = kLevelFirst;
-      grant.span_us = span_us(view, true);
+      grant.mark_us = view.now_us;
       return grant;
     }
     if (settings_.order) grant.level = level(view);
     if (behind(view, view.own(), settings_.reclaim_percent)) {
       grant.units = view.slice();
       grant.exclusive = true;
-    } else {
-      grant.units = open;
     }
     return grant;
   }
 
  private:
+  static constexpr std::uint64_t bit(std::uint32_t slot) { return std::uint64_t{1} << slot; }
+
+  static bool in_request(const View& view, std::uint32_t slot) noexcept {
+    return view.rows[slot].phase != Phase::kIdle;
+  }
+
+  static std::uint64_t in_requests(const View& view) noexcept {
+    std::uint64_t slots = 0;
+    for (std::uint32_t slot = 0; slot < view.count; ++slot) {
+      if (in_request(view, slot)) slots |= bit(slot);
+    }
+    return slots;
+  }
+
+  static bool has_neighbours(const View& view) noexcept {
+    for (std::uint32_t slot = 0; slot < view.count; ++slot) {
+      if (slot != view.self && (view.members[slot].present || in_request(view, slot))) return true;
+    }
+    return false;
+  }
+
   // On its own slice from now on it would end its request later than it was due, by more than
   // `percent` of what the whole request takes there.
   static bool behind(const View& view, const Row& row, double percent) noexcept {
@@ -103,11 +149,12 @@ class Fico final : public Policy {
   // wait for nothing.
   double span_us(const View& view, bool parts) const noexcept {
     double span_us = settings_.span_us;
+    const double percent = view.contended() ? settings_.span_percent : settings_.comer_percent;
     for (std::uint32_t slot = 0; slot < view.count; ++slot) {
       if (slot == view.self || !view.members[slot].present) continue;
       if (parts && in_request(view, slot)) continue;
       const double request_us = view.rows[slot].request_us;
-      if (request_us > 0) span_us = std::min(span_us, request_us * settings_.span_percent / 100);
+      if (request_us > 0) span_us = std::min(span_us, request_us * percent / 100);
     }
     return span_us;
   }
@@ -149,15 +196,61 @@ class Fico final : public Policy {
     return static_cast<std::int8_t>(std::clamp<int>(place, kLevelFirst, kLevelLast));
   }
 
-  // The GPU among those in a request, in proportion to their slices: at least these.
-  static Units part(const View& view, std::uint32_t self) noexcept {
-    std::uint32_t owned = 0;
-    for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-      if (in_request(view, slot)) owned += view.members[slot].own.size();
+  // Beside a part of its own, tenants whose requests have just ended: a closed loop is back soon.
+  std::uint64_t lingering(const View& view) const noexcept {
+    std::uint64_t slots = 0;
+    for (std::uint32_t slot = 0; view.own().mark_us > 0 && slot < view.count; ++slot) {
+      if (slot == view.self || !view.members[slot].present) continue;
+      const double ended_us = view.rows[slot].since_us;
+      if (ended_us > 0 && view.now_us < ended_us + settings_.linger_us) slots |= bit(slot);
     }
+    return slots;
+  }
+
+  // The request with the least left.
+  static std::uint32_t shortest(const View& view) noexcept {
+    std::uint32_t first = view.self;
+    for (std::uint32_t slot = 0; slot < view.count; ++slot) {
+      const float left_us = view.rows[slot].remaining_us;
+      const float least_us = view.rows[first].remaining_us;
+      if (!in_request(view, slot) || left_us > least_us) continue;
+      if (left_us < least_us || slot < first) first = slot;
+    }
+    return first;
+  }
+
+  // How long a tenant lets the first request go alone: as long as it will be well ahead of its own
+  // slice afterwards, and only for a tenant that is not ahead itself, nor hopelessly behind.
+  double waits_until_us(const View& view, std::uint32_t slot, std::uint32_t first) const noexcept {
+    const Row& row = view.rows[slot];
+    const Row& other = view.rows[first];
+    if (slot == first || other.request_us * kMuchShorter > row.request_us) return 0;
+    const std::uint32_t own = std::max(1U, view.members[first].own.size());
+    const double own_us = view.request[first]->facts.duration_us[own - 1] * other.stretch;
+    const double given_us = other.due_us - other.begin_us;
+    if (given_us > own_us * (1 + settings_.credit_percent / 100)) return 0;
+    const double ahead_us = (row.due_us - row.begin_us) * settings_.ahead_percent / 100;
+    return std::min(row.due_us - row.remaining_own_us - ahead_us - other.remaining_us,
+                    other.due_us + given_us - other.remaining_own_us);
+  }
+
+  std::uint64_t not_waiting(const View& view, std::uint32_t first) const noexcept {
+    std::uint64_t slots = 0;
+    for (std::uint32_t slot = 0; slot < view.count; ++slot) {
+      if (!in_request(view, slot)) continue;
+      if (waits_until_us(view, slot, first) <= view.now_us) slots |= bit(slot);
+    }
+    return slots;
+  }
+
+  // The GPU among those who share it, in proportion to their slices: at least these.
+  static Units part(const View& view, std::uint32_t self, std::uint64_t sharers) noexcept {
+    std::uint32_t owned = 0;
     std::uint32_t before = 0;
-    for (std::uint32_t slot = 0; slot < self; ++slot) {
-      if (in_request(view, slot)) before += view.members[slot].own.size();
+    for (std::uint32_t slot = 0; slot < view.count; ++slot) {
+      if ((sharers & bit(slot)) == 0) continue;
+      owned += view.members[slot].own.size();
+      if (slot < self) before += view.members[slot].own.size();
     }
     const std::uint32_t own = view.members[self].own.size();
     owned = std::max(owned, 1U);
@@ -166,18 +259,15 @@ class Fico final : public Policy {
     return {lo, hi};
   }
 
-  static bool in_request(const View& view, std::uint32_t slot) noexcept {
-    return view.rows[slot].phase != Phase::kIdle;
-  }
-
   // Whether parts promise more work a second than sharing all units: of the rates on parts, of a
   // request alone, sharing reaches what goes beyond one only to `overlap_percent`.
   bool splits(const View& view) const noexcept {
+    const std::uint64_t sharers = in_requests(view);
     double rates = 0;
     double beside = 0;
     for (std::uint32_t slot = 0; slot < view.count; ++slot) {
       if (!in_request(view, slot)) continue;
-      const Units units = part(view, slot);
+      const Units units = part(view, slot, sharers);
       if (view.request[slot] == nullptr || units.size() == 0) return false;
       const auto& duration_us = view.request[slot]->facts.duration_us;
       const double all_us = duration_us[view.unit_count - 1];
