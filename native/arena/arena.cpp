@@ -160,7 +160,8 @@ bool Arena::is_live(std::uint32_t slot, std::uint32_t generation) const {
 }
 
 std::string Arena::schedule() const {
-  // A change takes microseconds; one that its writer did not live to end is ended by the next sweep.
+  // A change takes microseconds; one that its writer did not live to end is ended by the next
+  // sweep.
   for (int attempt = 0; attempt < 100; ++attempt) {
     const std::uint32_t begun = layout_->change_begun.load();
     char text[kScheduleBytes];
@@ -170,8 +171,9 @@ std::string Arena::schedule() const {
     if (layout_->change_ended.load() == begun && layout_->change_begun.load() == begun) return text;
     usleep(100);
   }
-  throw ArenaError("the session's policy is being changed for too long; end the session with "
-                   "'fico down --force' and start it again");
+  throw ArenaError(
+      "the session's policy is being changed for too long; end the session with "
+      "'fico down --force' and start it again");
 }
 
 }  // namespace fico::arena

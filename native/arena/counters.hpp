@@ -31,7 +31,8 @@ namespace fico::arena {
   X(open_entries, true, "launches through entries without a stream (cuLaunch): on all units")      \
   X(extra_partitions, true, "partitions made beyond the usual bound: 5.5 MiB of GPU memory each")  \
   X(near_partitions, true, "launches on the nearest partition, because there can't be more")       \
-  X(unscheduled_launches, true, "launches past the policy: another process or thread had the turn") \
+  X(unscheduled_launches, true,                                                                    \
+    "launches past the policy: another process or thread had the turn")                            \
   X(unsegmented_graphs, true, "launches of graphs that can't be cut: in one piece")                \
   X(late_pieces, true, "pieces let go early: those before took too long")                          \
   X(units_late, true, "times own units were used before their last holder had left them")          \

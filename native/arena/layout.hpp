@@ -31,9 +31,9 @@ enum class Policy : std::uint32_t { kMps = 0, kStatic = 1, kShuffle = 2, kSchedu
 
 // What a launch has to know, in one word: the tenant's units [lo, hi) and whether it is confined.
 enum class Mode : std::uint8_t {
-  kOpen = 0,      // no partition: streams stay as the program made them
-  kConfined = 1,  // every launch on the tenant's own units
-  kShuffle = 2,   // every launch on a random partition (testing)
+  kOpen = 0,       // no partition: streams stay as the program made them
+  kConfined = 1,   // every launch on the tenant's own units
+  kShuffle = 2,    // every launch on a random partition (testing)
   kScheduled = 3,  // a policy says, launch by launch; [lo, hi) is the tenant's slice
 };
 

@@ -33,6 +33,7 @@ using fico::arena::Arena;
 
 // In kernel_table.cpp.
 void add_kernel_table(nb::module_& m);
+void add_seat(nb::module_& m);
 
 namespace {
 
@@ -192,9 +193,8 @@ NB_MODULE(_native, m) {
       .def_prop_ro("created_s", [](const Arena& a) { return seconds(a.layout().created_ns); })
       .def_prop_ro("policy",
                    [](const Arena& a) { return fico::seat::parse_schedule(a.schedule()).name; })
-      .def_prop_ro(
-          "policy_settings",
-          [](const Arena& a) { return fico::seat::parse_schedule(a.schedule()).settings; })
+      .def_prop_ro("policy_settings",
+                   [](const Arena& a) { return fico::seat::parse_schedule(a.schedule()).settings; })
       .def(
           "set_policy",
           [](const Arena& a, const std::string& name, const fico::policy::Values& settings) {
@@ -250,4 +250,5 @@ NB_MODULE(_native, m) {
       "address"_a);
   m.def("emulated_driver_dir", [] { return own_folder() + "/emulated"; });
   fico::bindings::add_scheduling(m);
+  add_seat(m);
 }

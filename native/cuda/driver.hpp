@@ -26,7 +26,7 @@ namespace fico::cuda {
   X(green_as_context, PFN_cuCtxFromGreenCtx_v12040, "cuCtxFromGreenCtx")                           \
   X(stream_destroy, PFN_cuStreamDestroy_v4000, "cuStreamDestroy_v2")                               \
   X(stream_query, PFN_cuStreamQuery_v2000, "cuStreamQuery")                                        \
-  X(stream_create, PFN_cuStreamCreateWithPriority_v5050, "cuStreamCreateWithPriority")            \
+  X(stream_create, PFN_cuStreamCreateWithPriority_v5050, "cuStreamCreateWithPriority")             \
   X(stream_flags, PFN_cuStreamGetFlags_v5050, "cuStreamGetFlags")                                  \
   X(stream_priority, PFN_cuStreamGetPriority_v5050, "cuStreamGetPriority")                         \
   X(stream_wait, PFN_cuStreamWaitEvent_v3020, "cuStreamWaitEvent")                                 \

@@ -10,8 +10,8 @@
 
 namespace fico::cuda {
 
-// A contiguous range of units as a green context; without one (`green` is nullptr) all units, in the
-// primary context. Only the pool makes and ends green contexts.
+// A contiguous range of units as a green context; without one (`green` is nullptr) all units, in
+// the primary context. Only the pool makes and ends green contexts.
 struct Partition {
   std::uint32_t lo;
   std::uint32_t hi;

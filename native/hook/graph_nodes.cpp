@@ -70,8 +70,7 @@ bool set_priority(CUgraphNode node, int priority) {
   CUlaunchAttributeValue value{};
   value.priority = priority;
   return d().graph_kernel_attribute_set != nullptr &&
-         d().graph_kernel_attribute_set(node, CU_LAUNCH_ATTRIBUTE_PRIORITY, &value) ==
-             CUDA_SUCCESS;
+         d().graph_kernel_attribute_set(node, CU_LAUNCH_ATTRIBUTE_PRIORITY, &value) == CUDA_SUCCESS;
 }
 
 // Puts a kernel that is known by its CUfunction alone (modules loaded with cuModuleLoad: Triton,

@@ -51,7 +51,7 @@ class GraphPieces {
   const CUgraph graph_;
   std::shared_ptr<const sched::Plan> plan_;
   std::vector<CUgraphNode> nodes_;  // each after those that it depends on
-  std::vector<std::size_t> ends_;    // of each work: one past its last node
+  std::vector<std::size_t> ends_;   // of each work: one past its last node
   std::map<Segment, CUgraph> graphs_;
 };
 

@@ -145,9 +145,9 @@ CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Laun
   if (entry != nullptr && entry->graph != nullptr && !captures && Pacer::is_on()) {
     if (entry->pieces == nullptr) {
       const cuda::RelaxedCapture relaxed;
-      entry->pieces = std::make_unique<GraphPieces>(
-          entry->graph, sequence_of(*entry), Pacer::self().last_alone_us(),
-          tenant.session().unit_count);
+      entry->pieces =
+          std::make_unique<GraphPieces>(entry->graph, sequence_of(*entry),
+                                        Pacer::self().last_alone_us(), tenant.session().unit_count);
     }
     if (auto turn = Pacer::self().begin_graph(entry->pieces->plan())) {
       return launch_pieces(entry, exec, stream, per_thread, real, *turn);
@@ -199,8 +199,8 @@ CUresult Graphs::launch_whole(const std::shared_ptr<Exec>& entry, CUgraphExec ex
   return result;
 }
 
-// The stream's lock is held from the first piece to the last, so that nothing of other threads comes
-// between them.
+// The stream's lock is held from the first piece to the last, so that nothing of other threads
+// comes between them.
 CUresult Graphs::launch_pieces(const std::shared_ptr<Exec>& entry, CUgraphExec exec,
                                CUstream stream, bool per_thread, Launch real, Pacer::Turn& turn) {
   Tenant& tenant = Tenant::self();

@@ -49,8 +49,8 @@ class Graphs {
   void forget();
 
  private:
-  // How often the kernels of a graph are on the device, all its variants together: each is a copy of
-  // the graph or of a segment.
+  // How often the kernels of a graph are on the device, all its variants together: each is a copy
+  // of the graph or of a segment.
   static constexpr std::size_t kMaxCopies = 16;
 
   // A graph, or some works of its plan, at a place.
@@ -103,8 +103,8 @@ class Graphs {
   // Enters it among those that run.
   void list(const std::shared_ptr<Exec>& entry);
   static void drop_variants(Exec& entry);
-  // The instance of the graph, or of a segment, for a place; built if it is new; nullptr if it can't
-  // be.
+  // The instance of the graph, or of a segment, for a place; built if it is new; nullptr if it
+  // can't be.
   static CUgraphExec variant_for(Exec& entry, GraphPieces::Segment segment, const Place& place);
   static void make_room(Exec& entry, std::size_t nodes);
   static std::size_t nodes_in(const Exec& entry, const Variant& variant);

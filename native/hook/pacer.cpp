@@ -241,8 +241,8 @@ Target Pacer::before_launch(const std::optional<Live::Position>& position) {
   } else if (Live::self() == nullptr) {
     if (plan_ == nullptr) {
       if (unknown_ == nullptr) {
-        unknown_ = std::make_shared<sched::Plan>(
-            sched::unprofiled_plan(1, 1, 1000, seat_->all().size()));
+        unknown_ =
+            std::make_shared<sched::Plan>(sched::unprofiled_plan(1, 1, 1000, seat_->all().size()));
       }
       begin(unknown_);
     }
@@ -287,8 +287,9 @@ void Pacer::tick() {
   poke();
   // Also while a thread waits in a turn of its own: the row has one writer, the sign of life many.
   Tenant& tenant = Tenant::self();
-  tenant.arena().tenant(tenant.slot()).beat_ns.store(base::monotonic_ns(),
-                                                     std::memory_order_relaxed);
+  tenant.arena()
+      .tenant(tenant.slot())
+      .beat_ns.store(base::monotonic_ns(), std::memory_order_relaxed);
 }
 
 void Pacer::forget() {

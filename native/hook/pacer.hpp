@@ -55,7 +55,8 @@ class Pacer {
 
    private:
     friend class Pacer;
-    Turn(Pacer& pacer, std::unique_lock<std::mutex> lock) : pacer_(&pacer), lock_(std::move(lock)) {}
+    Turn(Pacer& pacer, std::unique_lock<std::mutex> lock)
+        : pacer_(&pacer), lock_(std::move(lock)) {}
     Pacer* pacer_;
     std::unique_lock<std::mutex> lock_;
     bool done_ = false;
@@ -95,7 +96,7 @@ class Pacer {
   struct Mark {
     CUevent event;
     CUcontext context;
-    double takes_us;  // by the profile, on the units that it was granted
+    double takes_us;   // by the profile, on the units that it was granted
     double begins_us;  // when it was issued, or the one before it ended
   };
 
@@ -123,12 +124,12 @@ class Pacer {
   std::shared_ptr<const sched::Plan> plan_;  // of the request; nullptr: none
   std::shared_ptr<const sched::Plan> unknown_;
   double begin_us_ = 0;
-  bool alone_ = true;       // nobody else has been in a request since it began
+  bool alone_ = true;  // nobody else has been in a request since it began
   bool all_issued_ = false;
   double since_mark_us_ = 0;
   std::deque<Mark> marks_;  // in the order in which they were recorded
   std::vector<Mark> spare_;
-  double piece_us_ = 0;     // what the last decision let go takes, by the profile
+  double piece_us_ = 0;  // what the last decision let go takes, by the profile
   Target last_target_;
   double last_alone_us_ = 0;
   std::atomic<bool> outstanding_{false};  // a request is in flight: worth a poke

@@ -136,10 +136,20 @@ void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
                std::min(debt_us, kMostDebt * own_us) + own_us;
 }
 
+View Core::view(double now_us, std::uint32_t slot) const {
+  return {now_us,      slot,   board_.unit_count, board_.count, board_.members,
+          board_.rows, facts_, requests_};
+}
+
+void Core::confirm(double now_us, std::uint32_t slot, Grant& grant) {
+  grant = confirmed(view(now_us, slot), grant);
+  board_.rows[slot].units = grant.units;
+  board_.rows[slot].exclusive = grant.exclusive;
+}
+
 Decision Core::want(double now_us, std::uint32_t slot) {
   Row& row = board_.rows[slot];
-  const View view{now_us,      slot,   board_.unit_count, board_.count, board_.members,
-                  board_.rows, facts_, requests_};
+  const View view = this->view(now_us, slot);
   Grant grant = policy_->decide(view);
   if (!grant.run) {
     const double bound_us = row.since_us + policy_->longest_hold_us();

@@ -47,11 +47,13 @@ class Core {
   void see(std::uint32_t slot, const policy::Row& row, const profile::Kernel* work,
            const policy::Request* request);
 
-
   void begin(double now_us, std::uint32_t slot, const Plan& plan);
   // The tenant can launch its next work. On a hold: ask again when a row has changed, or at
   // `grant.until_us`.
   Decision want(double now_us, std::uint32_t slot);
+  // Cuts the claim of a decision to what nobody else claims now. Where other cores decide at the
+  // same time, each calls this once its claim can be seen.
+  void confirm(double now_us, std::uint32_t slot, policy::Grant& grant);
   // The tenant wants what comes after the last decision, whether all of that has ended or not.
   void advance(double now_us, std::uint32_t slot);
   // Its next work is another than decisions say: the program has skipped or repeated some.
@@ -67,6 +69,7 @@ class Core {
   void set_position(std::uint32_t slot, std::uint32_t work);
   float stretch(std::uint32_t slot) const;
   void learn(double now_us, std::uint32_t slot);
+  policy::View view(double now_us, std::uint32_t slot) const;
   policy::Grant confirmed(const policy::View& view, policy::Grant grant) const;
 
   const policy::Policy* policy_;

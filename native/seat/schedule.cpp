@@ -12,7 +12,8 @@ namespace fico::seat {
 namespace {
 
 constexpr const char* kJumble = "jumble";
-constexpr std::array kLive{"mps", "static", "shuffle", "fico", "reef", "krisp", "orion", "lithos", kJumble};
+constexpr std::array kLive{"mps",   "static", "shuffle", "fico", "reef",
+                           "krisp", "orion",  "lithos",  kJumble};
 
 }  // namespace
 

@@ -97,10 +97,10 @@ void Seat::look_around() {
     contended_ = true;
     tenant.work.read(other.work, other.work_seen);
     tenant.request.read(other.request, other.request_seen);
-    core_->see(slot, other.row,
-               other.work_seen != decltype(tenant.work)::kNoVersion ? &other.work : nullptr,
-               other.request_seen != decltype(tenant.request)::kNoVersion ? &other.request
-                                                                          : nullptr);
+    core_->see(
+        slot, other.row,
+        other.work_seen != decltype(tenant.work)::kNoVersion ? &other.work : nullptr,
+        other.request_seen != decltype(tenant.request)::kNoVersion ? &other.request : nullptr);
   }
 }
 
@@ -114,7 +114,8 @@ bool Seat::has_company() const {
 void Seat::publish(const sched::Plan* plan) {
   arena::Tenant& tenant = arena_.tenant(slot_);
   const policy::Row& row = board_.rows[slot_];
-  if (plan != nullptr && row.work < plan->work.size()) tenant.work.write(plan->work[row.work].facts);
+  if (plan != nullptr && row.work < plan->work.size())
+    tenant.work.write(plan->work[row.work].facts);
   tenant.row.write(row);
   beat();
 }
@@ -132,9 +133,20 @@ void Seat::begin(double now_us, const sched::Plan& plan) {
 }
 
 sched::Decision Seat::want(double now_us) {
+  // A program that goes on after what was its last work has a longer request than its profile.
+  const auto works = static_cast<std::uint32_t>(plan_->work.size());
+  if (board_.rows[slot_].work >= works) core_->move_to(slot_, works - 1);
   look_around();
-  const sched::Decision decision = core_->want(now_us, slot_);
+  sched::Decision decision = core_->want(now_us, slot_);
   publish(plan_);
+  if (!decision.grant.run || !decision.grant.exclusive) return decision;
+  // Another process may have claimed the same units meanwhile. Both have published before either
+  // looks again, so at least one of them sees the other, and gives way.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  look_around();
+  const policy::Units claimed = decision.grant.units;
+  core_->confirm(now_us, slot_, decision.grant);
+  if (!decision.grant.exclusive || claimed != decision.grant.units) publish(plan_);
   return decision;
 }
 

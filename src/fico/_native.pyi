@@ -137,6 +137,29 @@ class Tracker:
         """The launch's place in the table (all traces in a row; None: it is not there), whether
         something else was expected, and whether a request is complete with it."""
 
+class Seat:
+    """A tenant's seat in the schedule of its session: what the preloaded library runs, here for
+    tests. Times are in µs of one clock for all."""
+
+    def __init__(self, arena: str, slot: int) -> None:
+        """Of a tenant in an arena. OSError, ArenaError."""
+    def refresh(self) -> bool:
+        """Take over changes of the session. False: it is not scheduled, or another process of the
+        tenant has the seat."""
+    def begin(self, now_us: float, trace: SimTrace) -> None:
+        """A request begins."""
+    def want(self, now_us: float) -> tuple[tuple[int, int], int, bool, tuple[int, int]] | None:
+        """Units [lo, hi), priority, whether they are claimed, works [first, last); None: hold."""
+    def advance(self, now_us: float) -> None:
+        """The device can take what comes next."""
+    def end(self, now_us: float) -> None:
+        """The request has ended."""
+    def beat(self) -> None:
+        """Give a sign of life."""
+    works: int
+    is_contended: bool
+    has_company: bool
+
 def demangle(name: str) -> str:
     """The C++ name as a person writes it; other names as they are."""
 

@@ -150,7 +150,9 @@ def restless(tmp_path: Path) -> Iterator[list[Runner]]:
             step = 0
             while not stop.wait(0.0005):
                 step += 1
-                session.arena.set_policy(("static", "jumble", "shuffle", "static", "mps", "fico")[step % 6])
+                session.arena.set_policy(
+                    ("static", "jumble", "shuffle", "static", "mps", "fico")[step % 6]
+                )
                 session.arena.update("t1", quota_units=1 + step % 7)
                 session.arena.update("t2", quota_units=1 + step % 5)
 

@@ -1,0 +1,184 @@
+"""Tenants of one session decide by what each publishes in the arena."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fico import _native
+from helpers.traces import MODELS, SMS, UNITS, synthetic
+
+FOLDERS = itertools.count()
+
+
+class Session:
+    """An arena and a seat for each of its tenants, all in this process."""
+
+    def __init__(self, folder: Path, policy: str, tenants: int) -> None:
+        self.path = folder / f"arena{next(FOLDERS)}"
+        self.arena = _native.Arena.create(
+            str(self.path), f"GPU-{uuid.uuid4()}", "test", "1", [int(n) for n in SMS], True, policy
+        )
+        self.members = [self.arena.join(f"t{i}", os.getpid()) for i in range(tenants)]
+        self.seats = [_native.Seat(str(self.path), slot) for slot, _ in self.members]
+        self.refresh()
+
+    def refresh(self) -> list[bool]:
+        return [seat.refresh() for seat in self.seats]
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Callable[..., Session]:
+    return lambda policy="fico", tenants=2: Session(tmp_path, policy, tenants)
+
+
+def test_one_sees_the_other_come_and_go(session: Callable[..., Session]) -> None:
+    a, b = session().seats
+    a.begin(0, synthetic("vgg16"))
+    assert a.want(0) is not None
+    assert not a.is_contended
+    b.begin(10, synthetic("resnet152"))
+    b.want(10)
+    assert b.is_contended
+    a.advance(20)
+    a.want(20)
+    assert a.is_contended
+    b.end(30)
+    a.advance(30)
+    a.want(30)
+    assert not a.is_contended
+
+
+def test_alone_in_the_session_a_graph_goes_out_whole(session: Callable[..., Session]) -> None:
+    (only,) = session(tenants=1).seats
+    only.begin(0, synthetic("resnet152"))
+    assert not only.has_company
+    piece = only.want(0)
+    assert piece is not None
+    units, _, _, works = piece
+    assert units == (0, UNITS)
+    assert works == (0, only.works)
+    assert only.works > 10
+
+
+def test_who_gives_no_sign_of_life_is_taken_for_stopped(session: Callable[..., Session]) -> None:
+    a, b = session().seats
+    a.begin(0, synthetic("vgg16"))
+    a.want(0)
+    b.begin(0, synthetic("resnet152"))
+    b.want(0)
+    assert b.is_contended
+    deadline = time.monotonic() + 5
+    while b.is_contended and time.monotonic() < deadline:
+        b.advance(1)
+        b.want(1)
+    assert not b.is_contended
+    a.beat()
+    b.advance(2)
+    b.want(2)
+    assert b.is_contended
+
+
+def test_a_tenant_that_left_is_not_there_any_more(session: Callable[..., Session]) -> None:
+    made = session()
+    a, b = made.seats
+    a.begin(0, synthetic("vgg16"))
+    a.want(0)
+    made.arena.leave(*made.members[0])
+    b.refresh()
+    b.begin(0, synthetic("resnet152"))
+    b.want(0)
+    assert not b.is_contended
+    assert not b.has_company
+
+
+def test_policy_and_settings_change_between_two_decisions(session: Callable[..., Session]) -> None:
+    made = session("krisp")
+    a, _ = made.seats
+    a.begin(0, synthetic("densenet201"))
+    small = a.want(0)
+    made.arena.set_policy("krisp", {"slowdown_percent": 0.0})
+    assert a.refresh()
+    a.advance(1)
+    large = a.want(1)
+    assert small is not None
+    assert large is not None
+    assert large[0][1] - large[0][0] > small[0][1] - small[0][0]
+
+
+def test_a_session_that_is_not_scheduled_has_no_decisions(session: Callable[..., Session]) -> None:
+    made = session()
+    for policy in ("static", "mps", "shuffle"):
+        made.arena.set_policy(policy)
+        assert made.refresh() == [False, False]
+    made.arena.set_policy("fico", {"span_us": 100.0})
+    assert made.arena.policy_settings == {"span_us": 100.0}
+    assert made.refresh() == [True, True]
+
+
+def test_unknown_policies_and_settings_are_refused(session: Callable[..., Session]) -> None:
+    arena = session().arena
+    with pytest.raises(_native.ArenaError, match="can't have policy 'timeslice'.*fico"):
+        arena.set_policy("timeslice")
+    with pytest.raises(_native.ArenaError, match="colour"):
+        arena.set_policy("fico", {"colour": 1.0})
+    with pytest.raises(_native.ArenaError, match="colour"):
+        arena.set_policy("static", {"colour": 1.0})
+    assert arena.policy == "fico"
+
+
+STEPS = st.lists(
+    st.tuples(st.integers(0, 3), st.floats(0, 400), st.sampled_from(sorted(MODELS))), max_size=60
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(steps=STEPS, policy=st.sampled_from(["fico", "lithos", "krisp", "jumble"]))
+def test_claims_never_overlap(
+    steps: list[tuple[int, float, str]], policy: str, tmp_path: Path
+) -> None:
+    """GIVEN tenants that begin, go on and end in any order THEN what one claims no other claims,
+    and every piece goes on where the last one ended."""
+    made = Session(tmp_path, policy, 4)
+    works: list[int | None] = [None] * 4
+    claims: dict[int, set[int]] = {}
+    now_us = 0.0
+    for slot, later_us, model in steps:
+        now_us += later_us
+        seat = made.seats[slot]
+        position = works[slot]
+        for each in made.seats:
+            each.beat()
+        if position is None:
+            seat.begin(now_us, synthetic(model))
+            position = 0
+        else:
+            seat.advance(now_us)
+        if position == seat.works:
+            seat.end(now_us)
+            works[slot] = None
+            claims.pop(slot, None)
+            continue
+        piece = seat.want(now_us)
+        claims.pop(slot, None)
+        works[slot] = position
+        if piece is None:
+            continue
+        (lo, hi), level, claimed, (first, last) = piece
+        assert first == position < last <= seat.works
+        assert 0 <= lo < hi <= UNITS
+        assert -5 <= level <= 0
+        works[slot] = last
+        if claimed:
+            assert not any(set(range(lo, hi)) & other for other in claims.values())
+            claims[slot] = set(range(lo, hi))
