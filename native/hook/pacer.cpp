@@ -169,7 +169,7 @@ void Pacer::await_room() {
   await([this] {
     if (marks_.empty()) return true;
     const Mark& front = marks_.front();
-    return marks_.size() == 1 && now_us() >= front.begins_us + front.takes_us - kLead_us;
+    return marks_.size() == 1 && now_us() >= front.begins_us + front.takes_us - seat_->pace().lead_us;
   });
 }
 

@@ -2,7 +2,7 @@
 // and when. Launches ask in their own thread; nothing is queued or copied.
 //
 // A piece is let go when the one before it is the only one on the device and has, by the profile,
-// no more than `kLead_us` left, so that what is decided runs soon; with no other tenant in the
+// no more than the policy's `lead_us` left, so that what is decided runs soon; with no other tenant in the
 // session nothing is waited for. No wait is longer than `kLongestWait_ns`: then the piece goes out
 // all the same, and is counted.
 #pragma once
@@ -84,8 +84,6 @@ class Pacer {
   void forget();
 
  private:
-  // From the decision to the start on the device: a launch takes some 10 us, a poll some more.
-  static constexpr double kLead_us = 40;
   // Where nothing is known of the launches, every one is a piece, and so many may be on their way.
   static constexpr std::size_t kAheadUnknown = 16;
   static constexpr std::uint64_t kLongestWait_ns = 20'000'000;
