@@ -223,7 +223,7 @@ def header(seeds: Sequence[int]) -> dict[str, Any]:
         "gpu": name,
         "driver": driver,
         "cuda": cuda,
-        "commit": _commit(),
+        "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seeds": list(seeds),
     }
@@ -233,7 +233,7 @@ def header_from(measured: Mapping[str, Any], seeds: Sequence[int]) -> dict[str, 
     """What a result file begins with that was made of results measured elsewhere."""
     return {
         **{name: measured[name] for name in ("gpu", "driver", "cuda")},
-        "commit": _commit(),
+        "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seeds": list(seeds),
     }
@@ -248,7 +248,7 @@ def gpu_of(profile: Profile) -> dict[str, Any]:
     }
 
 
-def _commit() -> str:
+def commit() -> str:
     named = os.environ.get("FICO_COMMIT")
     if named:
         return named

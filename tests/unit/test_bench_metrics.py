@@ -106,6 +106,7 @@ def row(cell: str, policy: str, mean_ms: float, **more: Any) -> dict[str, Any]:
     return {
         "cell": cell,
         "policy": policy,
+        "n": 2,
         "workload": "dense",
         "mean_ms": mean_ms,
         "p99_ms": 3 * mean_ms,
@@ -129,6 +130,8 @@ def test_the_headline_compares_cell_by_cell() -> None:
         row("b", "krisp", 106.0),
         row("b", "orion", 206.0),
         row("b", "orion[all_first=0]", 1.0),
+        row("c", "fico", 1.0, n=1),
+        row("c", "mps", 9.0, n=1),
     ]
     head = headline(rows)
     assert head["cells"] == 2

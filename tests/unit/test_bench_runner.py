@@ -256,12 +256,23 @@ def test_the_suites_are_what_they_say() -> None:
     assert len(poster.cells) == 5 * 2 * 5
     assert {len(cell.tenants) for cell in poster.cells} == {2, 4}
     for suite in suites():
+        shared = [cell for cell in suite.cells if len(cell.tenants) > 1]
         assert len({cell.name for cell in suite.cells}) == len(suite.cells)
-        assert all(len(cell.tenants) * suite.requests >= 160 for cell in suite.cells)
+        assert all(len(cell.tenants) * suite.requests >= 160 for cell in shared)
     quotas = {tuple(tenant.quota_pct for tenant in cell.tenants) for cell in mixed.cells}
     assert {(75, 25), (25, 75), (50, 30, 20)} <= quotas
-    assert {cell.name for cell in light.cells} < {cell.name for cell in mixed.cells}
-    assert {str(cell.models[0]) for cell in light.cells} == {"mobilenet_v2-bs1-graph"}
+    assert {cell.models for cell in light.cells} < {cell.models for cell in mixed.cells}
+    pairs = [cell for cell in light.cells if len(cell.tenants) == 2]
+    assert {str(cell.models[0]) for cell in pairs} == {"mobilenet_v2-bs1-graph"}
+    for suite in (mixed, light):
+        alone = {cell.models for cell in suite.cells if len(cell.tenants) == 1}
+        assert alone == {(model,) for cell in suite.cells for model in cell.models}
+
+
+def test_a_tenant_alone_has_half_a_second_at_least() -> None:
+    cell = Cell.of(["mobilenet_v2-bs1"], [], "closed")
+    assert measuring_job(cell, Policy("mps"), [2000.0], 80, 1).window_us == 500e3
+    assert measuring_job(cell, Policy("mps"), [20.0], 80, 1).window_us == 4e6
 
 
 def test_a_sweep_tries_all_combinations_once() -> None:

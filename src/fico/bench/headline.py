@@ -1,7 +1,8 @@
 """The headline of a suite: what the `fico` policy gains, from the rows of its cells.
 
 Policies with settings of their own (`orion[small_percent=25]`) are left out: they are a sweep's.
-Runs that are not valid count nowhere but in `invalid`. A figure is None where what it compares was
+Runs that are not valid count nowhere but in `invalid`, and those of a tenant alone not at all:
+there all policies are to do the same. A figure is None where what it compares was
 not run. Reductions are means over the cells of 1 - ours / theirs, in percent, so that every cell
 counts the same, whatever its latency.
 """
@@ -23,7 +24,7 @@ Cells = Mapping[str, Mapping[str, Row]]
 
 def headline(rows: Sequence[Row]) -> dict[str, Any]:
     """The headline of the rows of `summary.json`'s cells."""
-    rows = [row for row in rows if row["policy"] in POLICIES]
+    rows = [row for row in rows if row["policy"] in POLICIES and row["n"] > 1]
     cells: dict[str, dict[str, Row]] = {}
     for row in rows:
         valid = cells.setdefault(row["cell"], {})

@@ -26,6 +26,12 @@ _LIGHT = tuple(pair for pair in _PAIRS if pair[0] == "mobilenet_v2-bs1")
 _TRIPLE = ("mobilenet_v2-bs1", "resnet152-bs8", "vgg16-bs32")
 
 
+def _alone(*groups: tuple[str, ...]) -> tuple[Cell, ...]:
+    """Each model of the groups by itself in closed loop, for the others to be compared with."""
+    models = dict.fromkeys(model for group in groups for model in group)
+    return tuple(Cell.of([model], [], "closed") for model in models)
+
+
 @dataclass(frozen=True, slots=True)
 class Suite:
     """Cells, and how many requests each tenant has in them at least (at the rates of MPS)."""
@@ -59,7 +65,8 @@ def suites() -> tuple[Suite, ...]:
             "mixed",
             "light models beside heavy ones, unequal quotas",
             150,
-            tuple(
+            _alone(*_PAIRS, _TRIPLE)
+            + tuple(
                 Cell.of(list(pair), quotas, workload)
                 for pair in _PAIRS
                 for quotas in ([75, 25], [50, 50], [25, 75])
@@ -73,13 +80,19 @@ def suites() -> tuple[Suite, ...]:
         ),
         Suite(
             "light",
-            "a light model beside a heavy one, from mixed: some 5 minutes on a GPU",
+            "a light model beside a heavy one: some 5 minutes on a GPU for 4 policies",
             80,
-            tuple(
+            _alone(*_LIGHT)
+            + tuple(
                 Cell.of(list(pair), quotas, workload)
                 for pair in _LIGHT
-                for quotas in ([50, 50], [75, 25])
-                for workload in ("closed", "medium+closed")
+                for quotas, workload in (
+                    ([50, 50], "closed"),
+                    ([60, 40], "closed"),
+                    ([75, 25], "closed"),
+                    ([50, 50], "medium+closed"),
+                    ([60, 40], "medium+closed"),
+                )
             ),
         ),
         Suite(

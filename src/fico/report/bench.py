@@ -50,10 +50,11 @@ def workload_table(summary: Summary) -> Table | None:
 
     The workloads of traces are named after their files.
     """
-    rows = [row for row in summary["cells"] if row["valid"]]
+    cells = [row for row in summary["cells"] if row["n"] > 1]
+    rows = [row for row in cells if row["valid"]]
     mps = {row["cell"]: row["mean_ms"] for row in rows if row["policy"] == CAPACITY}
     policies = list(summary["headline"]["policies"])
-    workloads = list(dict.fromkeys(row["workload"] for row in summary["cells"]))
+    workloads = list(dict.fromkeys(row["workload"] for row in cells))
     if len(workloads) < 2 or not mps or len(policies) < 2:
         return None
     table = _table("mean vs mps", *(_short(workload) for workload in workloads))
@@ -159,7 +160,7 @@ def sweep_table(summary: Summary, policy: str) -> Table:
 
 def sweep_rows(summary: Summary, policy: str) -> list[dict[str, Any]]:
     """A row for each setting of a policy, those with most valid cells and then the best first."""
-    rows = [row for row in summary["cells"] if row["valid"]]
+    rows = [row for row in summary["cells"] if row["valid"] and row["n"] > 1]
     mps = {row["cell"]: row["mean_ms"] for row in rows if row["policy"] == CAPACITY}
     found = []
     names = dict.fromkeys(row["policy"] for row in rows)
