@@ -114,8 +114,9 @@ class Recorder:
             (
                 round(start_us * 1e3),
                 round((start_us + length_us) * 1e3),
-                self._graph if graph else 0,
                 100 * self._graph + index if graph else 0,
+                step.size,
+                self._graph if graph else 0,
                 self._correlation,
                 7 + step.stream,
                 1,
@@ -123,11 +124,10 @@ class Recorder:
                 (step.blocks, 1, 1) if is_kernel else (0, 0, 0),
                 (step.threads, 1, 1) if is_kernel else (0, 0, 0),
                 (1, 1, 1),
+                0,
+                0,
                 32 if is_kernel else 0,
                 step.kind,
-                0,
-                0,
-                step.size,
             )
         )
 

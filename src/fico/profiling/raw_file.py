@@ -28,10 +28,11 @@ _ALIKE = [name for name in RAW.names or () if name not in _OWN]
 
 def save(measurement: Measurement, path: Path) -> None:
     """Write the file. OSError if it can't be written."""
-    names = sorted({name for window in measurement.windows for name in window.names})
+    windows = [*measurement.windows, *measurement.graph_windows]
+    names = sorted({name for window in windows for name in window.names})
     place = {name: index for index, name in enumerate(names)}
     operations = []
-    for window in measurement.windows:
+    for window in windows:
         rows = window.operations.copy()
         places = np.array([place[name] for name in window.names], dtype="u4")
         rows["name"] = places[rows["name"]] if len(places) else 0
@@ -62,9 +63,9 @@ def save(measurement: Measurement, path: Path) -> None:
         "created": measurement.created,
         "names": names,
         "windows": [
-            {"units": window.units, "neighbour": _listed(window.neighbour)}
-            for window in measurement.windows
+            {"units": window.units, "neighbour": _listed(window.neighbour)} for window in windows
         ],
+        "of_nodes": len(measurement.windows),
         "paces": [[pace.calls_per_s, pace.traced_calls_per_s] for pace in measurement.paces],
         "neighbours": [
             [*_listed(neighbour), rates.alone, rates.beside]
@@ -107,18 +108,20 @@ def _measurement(about: dict[str, Any], archive: Any) -> Measurement:
         rows["correlation"] = archive[f"call{number}"]
         rows["stream"] = archive[f"stream{number}"]
         windows.append(Window(rows, names, window["units"], _neighbour(window["neighbour"])))
+    of_nodes = about.get("of_nodes", len(windows))
     return Measurement(
         gpu=Gpu.from_json(about["gpu"]),
         cuda=about["cuda"],
         program=about["program"],
         arguments=tuple(about["arguments"]),
         created=about["created"],
-        windows=tuple(windows),
+        windows=tuple(windows[:of_nodes]),
         neighbours={
             Neighbour(Resource(resource), strength): NeighbourRates(alone, beside)
             for resource, strength, alone, beside in about["neighbours"]
         },
         paces=tuple(Pace(*pace) for pace in about["paces"]),
+        graph_windows=tuple(windows[of_nodes:]),
     )
 
 
