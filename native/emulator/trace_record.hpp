@@ -8,8 +8,8 @@ namespace fico::emulator {
 enum class TraceKind : std::uint8_t { kKernel, kCopy, kMemset, kGraph };
 enum class TraceMemory : std::uint8_t { kPageable, kPinned, kDevice, kManaged, kGlobal };
 
-/// One operation that the device has run, or one launch of a graph as a whole. Times are emulated nanoseconds on the clock that all
-/// processes of one emulated GPU share.
+/// One operation that the device has run, or one launch of a graph as a whole. Times are emulated
+/// nanoseconds on the clock that all processes of one emulated GPU share.
 struct TraceRecord {
   TraceKind kind = TraceKind::kKernel;
   std::uint64_t start_ns = 0;

@@ -4,7 +4,8 @@
 //   fico-neighbour SMS [--emulated]
 //
 // reads lines and answers each with one:
-//   compute|memory|l2 STRENGTH   run from now on, on this part of the SMs        -> running
+//   compute|memory|l2|copy STRENGTH
+//                                run from now on, on this part of the SMs        -> running
 //   mark                         begin to count                                  -> marked
 //   rate                         work since `mark` per second that the GPU worked on it, by its
 //                                own clock, in rounds of a block                -> NUMBER
@@ -22,6 +23,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
+#include <map>
 #include <mutex>
 #include <sstream>
 #include <string>
@@ -94,8 +96,9 @@ class Neighbour {
     FICO_CALL(driver_, cuCtxSetCurrent, context_);
     if (!emulated) {
       const CUmodule module = load(kPtx);
-      compute_ = function(module, "fico_compute");
-      read_ = function(module, "fico_read");
+      for (const char* kind : {"compute", "memory", "l2", "copy"}) {
+        kernels_[kind] = function(module, entry_of(kind));
+      }
     }
     allocate();
     FICO_CALL(driver_, cuStreamCreate, &stream_, static_cast<unsigned>(CU_STREAM_NON_BLOCKING));
@@ -199,8 +202,7 @@ class Neighbour {
   // are small and stay.
   void load_emulated(const Work& work) {
     const CUmodule module = load(emulated_module(work.kind, work.strength).c_str());
-    CUfunction& wanted = work.kind == "compute" ? compute_ : read_;
-    wanted = function(module, work.kind == "compute" ? "fico_compute" : "fico_read");
+    kernels_[work.kind] = function(module, entry_of(work.kind));
   }
 
   struct Events {
@@ -210,14 +212,15 @@ class Neighbour {
   const Events& around(std::uint64_t launch) const { return events_[launch % kEvents]; }
 
   void launch(const Work& work, unsigned blocks, unsigned rounds, const Events& around) {
-    std::uint64_t mask = (work.kind == "l2" ? kL2Bytes : kMemoryBytes) - 1;
+    // Who writes has one half of the buffer to read and the other to write.
+    const std::uint64_t memory_bytes = work.kind == "copy" ? kMemoryBytes / 2 : kMemoryBytes;
+    std::uint64_t mask = (work.kind == "l2" ? kL2Bytes : memory_bytes) - 1;
     void* compute_params[] = {&buffer_, &rounds};
-    void* read_params[] = {&buffer_, &mask, &first_, &rounds};
-    const bool computes = work.kind == "compute";
+    void* memory_params[] = {&buffer_, &mask, &first_, &rounds};
+    void** params = work.kind == "compute" ? compute_params : memory_params;
     FICO_CALL(driver_, cuEventRecord, around.begin, stream_);
-    FICO_CALL(driver_, cuLaunchKernel, computes ? compute_ : read_, blocks, 1U, 1U, kThreads, 1U,
-              1U, 0U, stream_, computes ? compute_params : read_params,
-              static_cast<void**>(nullptr));
+    FICO_CALL(driver_, cuLaunchKernel, kernels_[work.kind], blocks, 1U, 1U, kThreads, 1U, 1U, 0U,
+              stream_, params, static_cast<void**>(nullptr));
     FICO_CALL(driver_, cuEventRecord, around.end, stream_);
     // The next one goes on where this one ends: 4 reads of 16 bytes a round.
     first_ = (first_ + std::uint64_t{rounds} * blocks * kThreads * 64) & mask;
@@ -242,8 +245,7 @@ class Neighbour {
   unsigned sms_;
   bool emulated_;
   CUcontext context_ = nullptr;
-  CUfunction compute_ = nullptr;
-  CUfunction read_ = nullptr;
+  std::map<std::string, CUfunction> kernels_;  // by kind of work
   CUdeviceptr buffer_ = 0;
   CUstream stream_ = nullptr;
   Events events_[kEvents]{};

@@ -11,7 +11,14 @@ from fico.profiling import prediction
 from fico.profiling.analysis import analyse
 from fico.profiling.classes import Thresholds, evaluate, reclassified, shares
 from fico.profiling.records import GRAPH, KERNEL, Pace
-from fico.records.profile import Bound, KernelClass, Profile, Resource
+from fico.records.profile import (
+    NEIGHBOURS,
+    Bound,
+    KernelClass,
+    Neighbour,
+    Profile,
+    Resource,
+)
 from helpers.raw_records import UNIT_SMS, Call, Recorder, Step, closed_loop, measurement, network
 
 STEPS = (
@@ -64,6 +71,14 @@ def test_interference(profile: Profile) -> None:
     (trace,) = profile.traces
     assert trace.pressure[1] == pytest.approx(0.3, abs=0.06)
     assert (trace.launches, trace.requests, trace.from_graph) == (11, 20, True)
+
+
+def test_neighbours_that_write_are_told_apart(profile: Profile) -> None:
+    _, memory, *_ = profile.launches
+    beside = dict(zip(NEIGHBOURS, memory.slowdowns, strict=True))
+    assert beside[Neighbour(Resource.MEMORY, 1.0)] == pytest.approx(1.5, rel=0.04)
+    assert beside[Neighbour(Resource.MEMORY, 1.0, writes=True)] == pytest.approx(2.0, rel=0.04)
+    # Sensitivity and pressure are those of test_interference: of neighbours that only read.
 
 
 @pytest.mark.parametrize("graph", [True, False])

@@ -203,7 +203,7 @@ class _Run:
     def _kinds(self, doing: str, neighbour: NeighbourProcess) -> Iterator[Neighbour]:
         """Let the neighbour do each kind of work in turn."""
         for kind in NEIGHBOURS:
-            self._step(f"{doing} beside a neighbour: {kind.resource}, {kind.strength:.0%}")
+            self._step(f"{doing} beside a neighbour: {kind.work}, {kind.strength:.0%}")
             neighbour.run(kind)
             yield kind
 
@@ -228,7 +228,7 @@ class _Run:
                     alone = neighbour.rate()
                     if not alone > 0:
                         raise FicoError(
-                            f"the {kind.resource} neighbour got nothing done by itself",
+                            f"the {kind.work} neighbour got nothing done by itself",
                             "measure again when the machine is less busy",
                         )
                     self.rates[kind] = NeighbourRates(alone, beside[kind])
@@ -239,7 +239,7 @@ class _Run:
             if len(self._windows) == 1:
                 self._check_requests()
             if self._windows[0].records["graph_id"].any():
-                self._record_graphs(units, seconds / 2)
+                self._record_graphs(units, seconds / 3)
         with self._neighbour() as neighbour:
             for kind in self._kinds("tracing", neighbour):
                 self._record(len(self._sms) // 2, kind)

@@ -20,7 +20,9 @@ from fico.records.gpu import Gpu
 from fico.records.profile import Neighbour, Resource
 from fico.runtime.errors import FicoError
 
-VERSION = 1
+VERSION = 2
+_READ = (1, VERSION)
+"""An older file lacks launches of whole graphs and neighbours that write."""
 _OWN = ("start_ns", "end_ns", "graph_id", "graph_node", "correlation", "stream")
 """What each operation has for itself; the other fields are those of its kind."""
 _ALIKE = [name for name in RAW.names or () if name not in _OWN]
@@ -82,9 +84,9 @@ def load(path: Path) -> Measurement:
     try:
         with np.load(path) as archive:
             about = json.loads(archive["about"].tobytes())
-            if about["version"] != VERSION:
+            if about["version"] not in _READ:
                 raise FicoError(
-                    f"{path} has version {about['version']}, this fico reads {VERSION}",
+                    f"{path} has version {about['version']}, this fico reads up to {VERSION}",
                     "measure the program again",
                 )
             return _measurement(about, archive)
@@ -117,8 +119,9 @@ def _measurement(about: dict[str, Any], archive: Any) -> Measurement:
         created=about["created"],
         windows=tuple(windows[:of_nodes]),
         neighbours={
-            Neighbour(Resource(resource), strength): NeighbourRates(alone, beside)
-            for resource, strength, alone, beside in about["neighbours"]
+            neighbour: NeighbourRates(alone, beside)
+            for *listed, alone, beside in about["neighbours"]
+            if (neighbour := _neighbour(listed)) is not None
         },
         paces=tuple(Pace(*pace) for pace in about["paces"]),
         graph_windows=tuple(windows[of_nodes:]),
@@ -138,8 +141,13 @@ def _factored(operations: list[NDArray[np.void]]) -> tuple[NDArray[np.void], lis
 
 
 def _listed(neighbour: Neighbour | None) -> list[Any]:
-    return [] if neighbour is None else [str(neighbour.resource), neighbour.strength]
+    if neighbour is None:
+        return []
+    return [str(neighbour.resource), neighbour.strength, neighbour.writes]
 
 
 def _neighbour(listed: list[Any]) -> Neighbour | None:
-    return Neighbour(Resource(listed[0]), float(listed[1])) if listed else None
+    if not listed:
+        return None
+    resource, strength, *writes = listed
+    return Neighbour(Resource(resource), float(strength), writes=any(writes))
