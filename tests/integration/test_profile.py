@@ -217,29 +217,27 @@ def test_the_pressure_is_what_the_neighbours_lost(served: Profiled) -> None:
     for window, pace in zip(measured.windows, measured.paces, strict=True):
         if window.neighbour is None or window.neighbour.strength < 1:
             continue
-        resource = list(Resource).index(window.neighbour.resource)
+        place = list(Resource).index(window.neighbour.resource)
         lost_us = 0.0
         for count, kernel in turn:
-            slowed = 1 + WEIGHTS[window.neighbour.resource] * kernel.sensitivity[resource]
-            part = kernel.pressure[resource] / (1 + kernel.pressure[resource])
-            lost_us += count * kernel.duration_us(half) * slowed * part
+            slowed = 1 + WEIGHTS[window.neighbour.resource] * kernel.sensitivity[place]
+            pressure = kernel.pressure[place]
+            lost_us += count * kernel.duration_us(half) * slowed * pressure / (1 + pressure)
         turns_per_us = pace.calls_per_s / calls * float(DILATION) / 1e6
         rates = measured.neighbours[window.neighbour]
-        lost[window.neighbour.resource] = 1 - rates.beside / rates.alone
+        part = 1 - rates.beside / rates.alone
+        lost[window.neighbour.resource] = part
         # On a busy machine the emulated neighbour is told late of short kernels, and misses some.
         expected = turns_per_us * lost_us
-        assert 0.6 * expected <= lost[window.neighbour.resource] <= 1.1 * expected
-    # The kernels have what was lost, each kind of it in its own proportion.
-    found = np.zeros(3)
-    for index, trace in enumerate(served.profile.traces):
-        rows = served.profile.trace_launches(index)
-        used_us = [np.multiply(row.pressure, row.measured_us[MEASURED.index(half)]) for row in rows]
-        count = 1 if any(row.name == "dense" for row in rows) else REQUESTS["decode"][0]
-        assert trace.from_graph == served.as_graphs
-        found += count * np.sum(used_us, axis=0)
-    ratio = lost[Resource.COMPUTE] / lost[Resource.MEMORY]
-    assert found[0] / found[1] == pytest.approx(ratio, rel=0.1)
-    assert found[2] < 0.1 * found[0]
+        assert 0.6 * expected <= part <= 1.1 * expected, window.neighbour
+    # Who feels a resource has the pressure on it; the others may use it a bit.
+    for resource, name in ((Resource.COMPUTE, "dense"), (Resource.MEMORY, "stream")):
+        place = list(Resource).index(resource)
+        used_us = dict.fromkeys(KERNELS, 0.0)
+        for launch, kernel in kernels_of(served.profile):
+            used_us[launch.name] += launch.pressure[place] * kernel.duration_us(half)
+        assert lost[resource] > 0
+        assert used_us[name] > 0.8 * sum(used_us.values()) > 0
 
 
 def test_graphs_are_recorded_as_a_whole_too(served: Profiled) -> None:
