@@ -229,7 +229,7 @@ def test_the_pressure_is_what_the_neighbours_lost(served: Profiled) -> None:
         lost[window.neighbour.resource] = part
         # On a busy machine the emulated neighbour is told late of short kernels, and misses some.
         expected = turns_per_us * lost_us
-        assert 0.6 * expected <= part <= 1.1 * expected, window.neighbour
+        assert 0.6 * expected - 0.005 <= part <= 1.1 * expected + 0.005, window.neighbour
     # Who feels a resource has the pressure on it; the others may use it a bit.
     for resource, name in ((Resource.COMPUTE, "dense"), (Resource.MEMORY, "stream")):
         place = list(Resource).index(resource)
