@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
-from hypothesis import example, strategies as st
+from hypothesis import strategies as st
 
 from fico.profiling.records import COPY, RAW, Window
 from fico.profiling.requests import NoRequestsError, Requests, find_requests
