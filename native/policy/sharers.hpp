@@ -75,8 +75,8 @@ inline LongKernels long_kernels(const View& view) {
   for (std::uint32_t slot = 0; slot < view.count; ++slot) {
     if (!in_request(view, slot) || view.request[slot] == nullptr) continue;
     const Request& request = *view.request[slot];
-    const double mean_us =
-        request.facts.duration_us[view.unit_count - 1] / std::max(1U, request.kernels);
+    const double all_us = request.facts.duration_us[view.unit_count - 1];
+    const double mean_us = all_us / std::max(1U, request.kernels);
     if (mean_us > found.longest_us) {
       found = {mean_us, found.longest_us, slot};
     } else {

@@ -283,7 +283,7 @@ def light_beside_heavy(
 
 
 def test_who_is_well_ahead_of_its_slice_waits_for_a_short_request() -> None:
-    arrivals_us = (20_000 + 5_000 * np.arange(60)).tolist()
+    arrivals_us = (20_000.0 + 5_000.0 * np.arange(60)).tolist()
     result, waited_us, heavy_rps = light_beside_heavy(arrivals_us, {})
     _, mean_us, heavy_without_rps = light_beside_heavy(arrivals_us, {"ahead_percent": 1e6})
     light, heavy = result["tenants"]
