@@ -101,7 +101,9 @@ def test_a_tenant_that_left_is_not_there_any_more(session: Callable[..., Session
 
 
 def test_policy_and_settings_change_between_two_decisions(session: Callable[..., Session]) -> None:
-    made = session("krisp")
+    made = session()
+    made.arena.set_policy("krisp", {"slowdown_percent": 50.0})
+    made.refresh()
     a, _ = made.seats
     a.begin(0, synthetic("densenet201"))
     small = a.want(0)
@@ -126,7 +128,7 @@ def test_a_session_that_is_not_scheduled_has_no_decisions(session: Callable[...,
 
 def test_unknown_policies_and_settings_are_refused(session: Callable[..., Session]) -> None:
     arena = session().arena
-    with pytest.raises(_native.ArenaError, match="can't have policy 'timeslice'.*fico"):
+    with pytest.raises(_native.ArenaError, match=r"can't have policy 'timeslice'.*fico"):
         arena.set_policy("timeslice")
     with pytest.raises(_native.ArenaError, match="colour"):
         arena.set_policy("fico", {"colour": 1.0})
