@@ -64,22 +64,9 @@ void GraphBuilder::run() {
 }
 
 void GraphBuilder::build(GraphCopies& graph, const Order& order) {
-  std::uint32_t works = 1;
-  if (order.works) {
-    const std::lock_guard lock(graph.build_mutex_);
-    works = graph.pieces_ != nullptr
-                ? static_cast<std::uint32_t>(graph.pieces_->plan()->work.size())
-                : 0;
-  }
-  for (std::uint32_t work = 0; work < works; ++work) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (stopped_) return;
-    }
-    graph.build(order.works ? work : GraphCopies::kWhole, order.place);
-  }
+  graph.build(order.segment, order.place);
   const std::lock_guard lock(graph.instances_mutex_);
-  graph.ordered_.erase({GraphCopies::spot_of(order.place), order.works});
+  graph.ordered_.erase({GraphCopies::spot_of(order.place), order.segment});
 }
 
 }  // namespace fico::hook

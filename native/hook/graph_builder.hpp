@@ -18,14 +18,14 @@ class GraphBuilder {
 
   struct Order {
     std::weak_ptr<GraphCopies> graph;
+    GraphCopies::Segment segment;
     Place place;
-    bool works;  // all works of its plan; else the whole graph
   };
   void order(Order order);
 
  private:
   void run();
-  void build(GraphCopies& graph, const Order& order);
+  static void build(GraphCopies& graph, const Order& order);
 
   std::mutex mutex_;  // taken last of all
   std::condition_variable changed_;

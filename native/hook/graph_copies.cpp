@@ -44,7 +44,7 @@ void GraphCopies::destroy() {
   {
     const std::lock_guard lock(instances_mutex_);
     for (auto& [spot, instances] : instances_) {
-      for (auto& [work, exec] : instances.built) {
+      for (auto& [segment, exec] : instances.built) {
         if (exec != nullptr) d().graph_exec_destroy(exec);
       }
     }
@@ -114,34 +114,32 @@ GraphCopies::Spot GraphCopies::spot_of(const Place& place) {
   return {place.partition, place.ranked ? place.priority : 0};
 }
 
-bool GraphCopies::has(std::uint32_t work, const Place& place) {
+bool GraphCopies::has(Segment segment, const Place& place) {
   const std::lock_guard lock(instances_mutex_);
   const auto instances = instances_.find(spot_of(place));
-  return instances != instances_.end() && instances->second.built.contains(work);
+  return instances != instances_.end() && instances->second.built.contains(segment);
 }
 
 bool GraphCopies::can_go_in_pieces() {
   if (home_is_built_) return true;
   if (!pieces().can_be_cut()) return false;
   const auto works = static_cast<std::uint32_t>(pieces().plan()->work.size());
-  if (builds_at_launch()) {
-    for (std::uint32_t work = 0; work < works; ++work) build(work, {});
-  }
   for (std::uint32_t work = 0; work < works; ++work) {
-    if (has(work, {})) continue;
-    build_soon({}, true);
+    if (builds_at_launch()) build({work, work + 1}, {});
+    if (has({work, work + 1}, {})) continue;
+    build_works_soon({});
     return false;
   }
   home_is_built_ = true;
   return true;
 }
 
-GraphCopies::Found GraphCopies::launch(std::uint32_t work, const Place& place, CUstream stream,
+GraphCopies::Found GraphCopies::launch(Segment segment, const Place& place, CUstream stream,
                                        Launch real, CUresult& result) {
   const std::lock_guard lock(instances_mutex_);
   const auto instances = instances_.find(spot_of(place));
   if (instances == instances_.end()) return Found::kMissing;
-  const auto built = instances->second.built.find(work);
+  const auto built = instances->second.built.find(segment);
   if (built == instances->second.built.end()) return Found::kMissing;
   if (built->second == nullptr) return Found::kImpossible;
   instances->second.used = ++launches_;
@@ -149,30 +147,50 @@ GraphCopies::Found GraphCopies::launch(std::uint32_t work, const Place& place, C
   return Found::kLaunched;
 }
 
-void GraphCopies::build_soon(const Place& place, bool works) {
-  {
+void GraphCopies::build_soon(Segment segment, const Place& place) {
+  if (segment != kWhole && segment.last - segment.first > 1) {
     const std::lock_guard lock(instances_mutex_);
-    if (!ordered_.emplace(spot_of(place), works).second) return;
+    const auto instances = instances_.find(spot_of(place));
+    if (instances == instances_.end()) return;  // works by themselves come first
+    auto& wanted = instances->second.wanted;
+    const auto times = wanted.find(segment);
+    if (times == wanted.end() && wanted.size() >= kMaxRows) return;
+    if (++wanted[segment] != kOften) return;
   }
-  GraphBuilder::self().order({weak_from_this(), place, works});
+  order(segment, place);
 }
 
-void GraphCopies::build(std::uint32_t work, const Place& place) {
+void GraphCopies::build_works_soon(const Place& place) {
+  const auto works = static_cast<std::uint32_t>(pieces().plan()->work.size());
+  for (std::uint32_t work = 0; work < works; ++work) order({work, work + 1}, place);
+}
+
+void GraphCopies::order(Segment segment, const Place& place) {
+  {
+    const std::lock_guard lock(instances_mutex_);
+    if (!ordered_.emplace(spot_of(place), segment).second) return;
+  }
+  GraphBuilder::self().order({weak_from_this(), segment, place});
+}
+
+void GraphCopies::build(Segment segment, const Place& place) {
   const std::lock_guard lock(build_mutex_);
-  if (graph_ == nullptr || has(work, place)) return;
-  if (work != kWhole && (pieces_ == nullptr || work >= pieces_->plan()->work.size())) return;
+  if (graph_ == nullptr || has(segment, place)) return;
+  if (segment != kWhole && (pieces_ == nullptr || segment.last > pieces_->plan()->work.size())) {
+    return;
+  }
   const cuda::Current current(context_);
   const cuda::RelaxedCapture relaxed;
-  CUgraph graph = work == kWhole ? graph_ : pieces_->graph_of(work);
   // A second try: a call of the program's in another thread may have ended our capture.
-  CUgraphExec made = instantiate(graph, place);
-  if (made == nullptr) made = instantiate(graph, place);
+  CUgraphExec made = instantiate(segment, place);
+  if (made == nullptr) made = instantiate(segment, place);
   if (made != nullptr) Tenant::self().count(Counter::graphs_rebuilt);
   const std::lock_guard instances_lock(instances_mutex_);
   const Spot spot = spot_of(place);
   make_room(spot);
-  instances_[spot].built[work] = made;
-  instances_[spot].used = ++launches_;
+  Instances& instances = instances_[spot];
+  instances.built[segment] = made;
+  instances.used = ++launches_;
 }
 
 // One that still runs may be destroyed: the driver keeps it until it has ended.
@@ -184,17 +202,22 @@ void GraphCopies::make_room(const Spot& spot) {
     if (oldest == instances_.end() || at->second.used < oldest->second.used) oldest = at;
   }
   if (oldest == instances_.end()) return;
-  for (auto& [work, exec] : oldest->second.built) {
+  for (auto& [segment, exec] : oldest->second.built) {
     if (exec != nullptr) d().graph_exec_destroy(exec);
   }
   instances_.erase(oldest);
 }
 
 // From a clone of its own: ours keeps the nodes that later changes name.
-CUgraphExec GraphCopies::instantiate(CUgraph graph, const Place& place) const {
+CUgraphExec GraphCopies::instantiate(Segment segment, const Place& place) const {
   CUgraph moved = nullptr;
   CUgraphExec made = nullptr;
-  if (graph == nullptr || d().graph_clone(&moved, graph) != CUDA_SUCCESS) return nullptr;
+  if (segment != kWhole) {
+    moved = pieces_->cut_out(segment);
+  } else if (d().graph_clone(&moved, graph_) != CUDA_SUCCESS) {
+    moved = nullptr;
+  }
+  if (moved == nullptr) return nullptr;
   const bool good = place.partition == nullptr || move_kernels(moved, place);
   if (!good || d().graph_instantiate(&made, moved, flags_) != CUDA_SUCCESS) made = nullptr;
   d().graph_destroy(moved);

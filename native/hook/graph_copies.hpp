@@ -1,5 +1,6 @@
 // Our copy of a graph of the program, and its instances for other places than its own: of the whole
-// graph, and of each work of its plan (docs/interception.md, "Graphs").
+// graph, of each work of its plan, and of works in a row that are wanted often
+// (docs/interception.md, "Graphs").
 //
 // Under a policy instances are built by a thread of ours, and launches take what is there; under
 // `static` and `shuffle` a launch builds what it needs.
@@ -30,8 +31,9 @@ namespace fico::hook {
 class GraphCopies : public std::enable_shared_from_this<GraphCopies> {
  public:
   using Launch = CUresult (*)(CUgraphExec, CUstream);
-  // Instead of a work: all of them.
-  static constexpr std::uint32_t kWhole = ~std::uint32_t{0};
+  using Segment = GraphPieces::Segment;
+  // The whole graph, cut or not.
+  static constexpr Segment kWhole{0, ~std::uint32_t{0}};
 
   GraphCopies(CUcontext context, unsigned long long flags) : context_(context), flags_(flags) {}
   ~GraphCopies();
@@ -57,12 +59,14 @@ class GraphCopies : public std::enable_shared_from_this<GraphCopies> {
   bool can_go_in_pieces();
 
   enum class Found : std::uint8_t { kLaunched, kMissing, kImpossible };
-  // Launches a work, or the whole graph, as it was built for a place.
-  Found launch(std::uint32_t work, const Place& place, CUstream stream, Launch real,
-               CUresult& result);
-  // Builds it for that place now, or has it built: the whole graph, or all works.
-  void build(std::uint32_t work, const Place& place);
-  void build_soon(const Place& place, bool works);
+  // Launches a segment as it was built for a place.
+  Found launch(Segment segment, const Place& place, CUstream stream, Launch real, CUresult& result);
+  // Builds it for that place now, if it is not there.
+  void build(Segment segment, const Place& place);
+  // Has it built. Several works in a row: if they were wanted often, and not too many are there.
+  void build_soon(Segment segment, const Place& place);
+  // Has every work built.
+  void build_works_soon(const Place& place);
 
   // Whether launches build what they need also under a policy (FICO_GRAPH_BUILD=launch, to test).
   static bool builds_at_launch();
@@ -72,6 +76,9 @@ class GraphCopies : public std::enable_shared_from_this<GraphCopies> {
   // Places for which instances are kept, besides home: some 0.2 MiB of GPU memory a segment of 25
   // kernels. The one that was not used for longest is given up.
   static constexpr std::size_t kMaxSpots = 8;
+  // Works in a row are worth an instance once they were wanted so often, and only so many.
+  static constexpr std::uint32_t kOften = 3;
+  static constexpr std::size_t kMaxRows = 32;
 
   struct Spot {
     cuda::Partition* partition;
@@ -82,15 +89,17 @@ class GraphCopies : public std::enable_shared_from_this<GraphCopies> {
 
   // nullptr: it can't be built there.
   struct Instances {
-    std::map<std::uint32_t, CUgraphExec> built;  // by work
+    std::map<Segment, CUgraphExec> built;
+    std::map<Segment, std::uint32_t> wanted;  // works in a row: how often
     std::uint64_t used = 0;
   };
 
-  bool has(std::uint32_t work, const Place& place);
+  bool has(Segment segment, const Place& place);
+  void order(Segment segment, const Place& place);
   // The caller holds build_mutex_ of these three.
   void destroy();
   void make_room(const Spot& spot);
-  CUgraphExec instantiate(CUgraph graph, const Place& place) const;
+  CUgraphExec instantiate(Segment segment, const Place& place) const;
   CUgraphNode own_node(CUgraphNode node) const;
 
   const CUcontext context_;
@@ -108,7 +117,7 @@ class GraphCopies : public std::enable_shared_from_this<GraphCopies> {
 
   std::mutex instances_mutex_;  // taken last; held while one of them is launched
   std::map<Spot, Instances> instances_;
-  std::set<std::pair<Spot, bool>> ordered_;  // what the builder is to build: place, works or whole
+  std::set<std::pair<Spot, Segment>> ordered_;  // what the builder is to build
   std::uint64_t launches_ = 0;
 };
 

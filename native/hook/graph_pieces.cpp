@@ -47,14 +47,6 @@ GraphPieces::GraphPieces(CUgraph graph, const Live::Sequence& sequence, double l
   }
   const std::optional<std::vector<CUgraphNode>> nodes = nodes_in_order(graph);
   if (nodes && !cut(*nodes)) ends_.clear();
-  graphs_.resize(ends_.size());
-}
-
-GraphPieces::~GraphPieces() {
-  const cuda::RelaxedCapture relaxed;
-  for (CUgraph graph : graphs_) {
-    if (graph != nullptr) d().graph_destroy(graph);
-  }
 }
 
 // Nodes that are no kernels go with the next kernel; those after the last one with that.
@@ -77,10 +69,9 @@ bool GraphPieces::cut(const std::vector<CUgraphNode>& nodes) {
   return ends_.size() == plan_->work.size() && ends_.back() == nodes.size();
 }
 
-CUgraph GraphPieces::graph_of(std::uint32_t work) {
-  if (graphs_[work] != nullptr) return graphs_[work];
-  const std::size_t first = work == 0 ? 0 : ends_[work - 1];
-  const std::size_t last = ends_[work];
+CUgraph GraphPieces::cut_out(Segment segment) const {
+  const std::size_t first = segment.first == 0 ? 0 : ends_[segment.first - 1];
+  const std::size_t last = ends_[segment.last - 1];
   CUgraph clone = nullptr;
   if (d().graph_clone(&clone, graph_) != CUDA_SUCCESS) return nullptr;
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
@@ -92,7 +83,6 @@ CUgraph GraphPieces::graph_of(std::uint32_t work) {
       return nullptr;
     }
   }
-  graphs_[work] = clone;
   return clone;
 }
 

@@ -92,7 +92,7 @@ CUresult Graphs::launch_whole(const std::shared_ptr<Exec>& entry, CUgraphExec ex
       return result;
     }
     if (found == GraphCopies::Found::kMissing && copies.exists()) {
-      copies.build_soon(place, false);
+      copies.build_soon(GraphCopies::kWhole, place);
       tenant.count(Counter::unbuilt_pieces);
       issue.go_home();
     } else {
@@ -132,14 +132,33 @@ CUresult Graphs::launch_pieces(const std::shared_ptr<Exec>& entry, CUgraphExec e
   if (entry->last != nullptr) d().stream_wait(issue.stream(), entry->last, 0);
   CUresult result = CUDA_SUCCESS;
   for (;;) {
-    for (std::uint32_t work = piece.first; work < piece.last && result == CUDA_SUCCESS; ++work) {
-      result = launch_work(copies, work, piece.target, issue, real);
-    }
+    result = launch_piece(copies, piece, issue, real);
     turn.issued(issue);
     if (turn.is_done() || result != CUDA_SUCCESS) break;
     piece = turn.next();
   }
   launched(entry, issue, false);
+  return result;
+}
+
+// As one, if that is built, else work by work.
+CUresult Graphs::launch_piece(GraphCopies& copies, const Pacer::Piece& piece, Issue& issue,
+                              Launch real) {
+  CUresult result = CUDA_SUCCESS;
+  if (piece.last - piece.first > 1) {
+    const GraphCopies::Segment row{piece.first, piece.last};
+    issue.go(piece.target);
+    const Place place = issue.place();
+    if (GraphCopies::builds_at_launch()) copies.build(row, place);
+    if (copies.launch(row, place, issue.stream(), real, result) == GraphCopies::Found::kLaunched) {
+      Tenant::self().count(Counter::segments);
+      return result;
+    }
+    copies.build_soon(row, place);
+  }
+  for (std::uint32_t work = piece.first; work < piece.last && result == CUDA_SUCCESS; ++work) {
+    result = launch_work(copies, work, piece.target, issue, real);
+  }
   return result;
 }
 
@@ -151,17 +170,18 @@ CUresult Graphs::launch_work(GraphCopies& copies, std::uint32_t work, const Targ
   issue.go(target);
   CUresult result = CUDA_ERROR_UNKNOWN;
   const Place place = issue.place();
-  if (GraphCopies::builds_at_launch()) copies.build(work, place);
-  const auto found = copies.launch(work, place, issue.stream(), real, result);
+  const GraphCopies::Segment alone{work, work + 1};
+  if (GraphCopies::builds_at_launch()) copies.build(alone, place);
+  const auto found = copies.launch(alone, place, issue.stream(), real, result);
   if (found == GraphCopies::Found::kLaunched) return result;
   if (found == GraphCopies::Found::kMissing) {
-    copies.build_soon(place, true);
+    copies.build_works_soon(place);
     tenant.count(Counter::unbuilt_pieces);
   } else {
     tenant.count(Counter::open_graphs, "a partition can't take a kernel of a graph");
   }
   issue.go_home();
-  copies.launch(work, {}, issue.stream(), real, result);
+  copies.launch(alone, {}, issue.stream(), real, result);
   return result;
 }
 

@@ -67,6 +67,8 @@ class Graphs {
                         Launch real);
   CUresult launch_pieces(const std::shared_ptr<Exec>& entry, CUgraphExec exec, CUstream stream,
                          bool per_thread, Launch real, Pacer::Turn& turn);
+  static CUresult launch_piece(GraphCopies& copies, const Pacer::Piece& piece, Issue& issue,
+                               Launch real);
   static CUresult launch_work(GraphCopies& copies, std::uint32_t work, const Target& target,
                               Issue& issue, Launch real);
   // Notes that a launch has been made, and where it ends.
