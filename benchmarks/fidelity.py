@@ -99,7 +99,9 @@ def simulated(measured: Path, out: Path) -> Path:
     command += ["--seed", str(header.seed), "--requests", str(header.requests)]
     command += ["--rounds", str(header.rounds), "--policies", ",".join(policies)]
     command += ["--capacity-of", str(measured), "--out", str(folder)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+    if done.returncode != 0:  # which has said why
+        sys.exit(done.returncode)
     return folder
 
 
