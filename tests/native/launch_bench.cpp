@@ -76,7 +76,7 @@ int main() {
       std::fflush(stdout);
       continue;
     }
-    const int count = std::atoi(line.c_str());  // NOLINT(cert-err34-c)
+    const auto count = static_cast<int>(std::strtol(line.c_str(), nullptr, 10));
     std::chrono::nanoseconds spent{0};
     for (int done = 0; done < count; done += kBatch) {
       held.store(true);
