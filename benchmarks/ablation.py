@@ -30,8 +30,11 @@ PARTS = {
     "no parts (all units shared)": "split=0",
     "parts wherever they gain at all": "gain_percent=0",
     "short kernels among long ones as others": "wait_us=0",
-    "slices not given back (no promise)": "reclaim_percent=1000000",
-    "whole graphs in one piece": "span_us=1000000000,span_percent=1000000,comer_percent=1000000",
+    "slices not given back": "reclaim_percent=1000000",
+    "nobody waits for a short request": "ahead_percent=1000000",
+    "parts not kept for who is back soon": "linger_us=0",
+    "alone, pieces as short as beside others": "alone_percent=15",
+    "whole graphs in one piece": "span_us=1000000000,span_percent=1000000,alone_percent=1000000",
 }
 RATIOS = ("mean_over_mps", "p99_over_mps", "tenants_mean_over_mps", "tenants_p99_over_mps")
 COLUMNS = ("part", *RATIOS, "over_mps", "promise_kept", "cells", "invalid")

@@ -27,7 +27,7 @@ GRIDS = {
     "mps-quota": ["percent_of_quota=75,100,150,200"],
     "timeslice": ["slice_us=500,1000,2000,4000"],
     "reef": ["all_realtime=0,1", "in_turn=0,1", "longest_hold_us=5000,20000"],
-    "krisp": ["slowdown_percent=2,5,10,20", "overlap=0,1"],
+    "krisp": ["slowdown_percent=0,1,2,5,10,20", "overlap=0,1"],
     "orion": ["all_first=0,1", "small_percent=25,50,101", "outstanding_percent=1,2.5,10,50"],
     "lithos": ["steal=0,1", "right_sizing=0,1", "slowdown_percent=2,5,10,20"],
 }

@@ -16,6 +16,7 @@
 #include "policy/policy.hpp"
 #include "profile/footprint.hpp"
 #include "sched/work.hpp"
+#include "seat/schedule.hpp"
 #include "sim/simulation.hpp"
 
 namespace nb = nanobind;
@@ -226,25 +227,29 @@ nb::dict simulate(
   return answer;
 }
 
+nb::list setting_rows(std::span<const policy::SettingInfo> settings) {
+  nb::list rows;
+  for (const auto& setting : settings) {
+    nb::dict row;
+    const char* const types[] = {"bool", "int", "float"};
+    row["name"] = setting.name;
+    row["type"] = types[static_cast<int>(setting.type)];
+    row["initial"] = setting.initial;
+    row["lowest"] = setting.lowest;
+    row["highest"] = setting.highest;
+    row["meaning"] = setting.meaning;
+    rows.append(row);
+  }
+  return rows;
+}
+
 nb::list policy_rows() {
   nb::list rows;
   for (const auto& info : policy::policies()) {
-    nb::list settings;
-    for (const auto& setting : info.settings) {
-      nb::dict row;
-      const char* const types[] = {"bool", "int", "float"};
-      row["name"] = setting.name;
-      row["type"] = types[static_cast<int>(setting.type)];
-      row["initial"] = setting.initial;
-      row["lowest"] = setting.lowest;
-      row["highest"] = setting.highest;
-      row["meaning"] = setting.meaning;
-      settings.append(row);
-    }
     nb::dict row;
     row["name"] = info.name;
     row["idea"] = info.idea;
-    row["settings"] = settings;
+    row["settings"] = setting_rows(info.settings);
     rows.append(row);
   }
   return rows;
@@ -397,6 +402,7 @@ void add_scheduling(nb::module_& m) {
             std::vector<std::pair<double, std::vector<std::pair<std::uint32_t, std::uint32_t>>>>{},
         "timeline"_a = false);
   m.def("policies", &policy_rows);
+  m.def("pace_settings", [] { return setting_rows(seat::pace_settings()); });
 }
 
 }  // namespace fico::bindings

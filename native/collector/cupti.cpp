@@ -37,6 +37,8 @@ const Cupti* Cupti::load(const char** why) {
   find(cupti.enable, "cuptiActivityEnable");
   find(cupti.disable, "cuptiActivityDisable");
   find(cupti.flush, "cuptiActivityFlushAll");
+  find(cupti.set_attribute, "cuptiActivitySetAttribute");
+  find(cupti.finalize, "cuptiFinalize");
   find(cupti.next_record, "cuptiActivityGetNextRecord");
   find(cupti.dropped_records, "cuptiActivityGetNumDroppedRecords");
   find(cupti.result_string, "cuptiGetResultString");

@@ -10,6 +10,8 @@ struct Cupti {
   decltype(&::cuptiActivityEnable) enable;
   decltype(&::cuptiActivityDisable) disable;
   decltype(&::cuptiActivityFlushAll) flush;
+  decltype(&::cuptiActivitySetAttribute) set_attribute;
+  decltype(&::cuptiFinalize) finalize;
   decltype(&::cuptiActivityGetNextRecord) next_record;
   decltype(&::cuptiActivityGetNumDroppedRecords) dropped_records;
   decltype(&::cuptiGetResultString) result_string;

@@ -78,6 +78,7 @@ void PartitionPool::clear(bool destroy) {
   for (const auto& partition : partitions_) {
     if (!destroy) continue;
     for (const Partition::Spare& spare : partition->spares) driver().stream_destroy(spare.stream);
+    if (partition->capture != nullptr) driver().stream_destroy(partition->capture);
     driver().green_destroy(partition->green);
   }
   partitions_.clear();

@@ -23,6 +23,7 @@ struct Partition {
     int priority;
   };
   std::vector<Spare> spares;
+  CUstream capture = nullptr;  // to capture nodes in, if that was ever needed
 };
 
 // Not thread-safe: the owner locks. Its driver calls may be made while the program captures.

@@ -1,5 +1,6 @@
 #include "hook/graph_nodes.hpp"
 
+#include <mutex>
 #include <set>
 
 #include "hook/kernels.hpp"
@@ -66,6 +67,14 @@ std::vector<CUlaunchAttribute> attributes_of(CUgraphNode node) {
   return attributes;
 }
 
+CUstream capture_stream(cuda::Partition& partition) {
+  if (partition.capture == nullptr && d().green_stream(&partition.capture, partition.green,
+                                                       CU_STREAM_NON_BLOCKING, 0) != CUDA_SUCCESS) {
+    partition.capture = nullptr;
+  }
+  return partition.capture;
+}
+
 bool set_priority(CUgraphNode node, int priority) {
   CUlaunchAttributeValue value{};
   value.priority = priority;
@@ -78,8 +87,11 @@ bool set_priority(CUgraphNode node, int priority) {
 // node's place.
 bool replace_node(CUgraph graph, CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS& parameters,
                   const Place& to) {
-  const CUstream stream = to.stream;
-  if (d().capture_to_graph == nullptr || d().launch_ex == nullptr ||
+  // Captures are made in a stream of the partition's own, one at a time.
+  static std::mutex capturing;
+  const std::lock_guard lock(capturing);
+  const CUstream stream = capture_stream(*to.partition);
+  if (stream == nullptr || d().capture_to_graph == nullptr || d().launch_ex == nullptr ||
       d().graph_add_dependencies == nullptr) {
     return false;
   }

@@ -41,9 +41,9 @@ std::optional<std::vector<CUgraphNode>> nodes_in_order(CUgraph graph);
 // which the driver can't be asked for: a clone's child graphs are clones of their own.
 void map_children(CUgraph graph, CUgraph clone, std::unordered_map<CUgraphNode, CUgraphNode>& map);
 
-// Moves the kernels of a graph of ours to the partition of a place, whose stream is used to capture
-// in and must not be capturing; the caller holds its lock. Topology, attributes and all other nodes
-// stay. False if one of them can't be moved: the graph is then of no use.
+// Moves the kernels of a graph of ours to the partition of a place, at its priority if a policy
+// chose that. Topology, attributes and all other nodes stay. False if one of them can't be moved:
+// the graph is then of no use.
 bool move_kernels(CUgraph graph, const Place& to);
 
 // Puts another child graph in the place of a child-graph node; `node` becomes the new node.

@@ -47,14 +47,14 @@ GraphPieces::GraphPieces(CUgraph graph, const Live::Sequence& sequence, double l
   }
   const std::optional<std::vector<CUgraphNode>> nodes = nodes_in_order(graph);
   if (nodes && !cut(*nodes)) ends_.clear();
+  graphs_.resize(ends_.size());
 }
 
-GraphPieces::~GraphPieces() { drop_graphs(); }
-
-void GraphPieces::drop_graphs() {
+GraphPieces::~GraphPieces() {
   const cuda::RelaxedCapture relaxed;
-  for (const auto& [segment, graph] : graphs_) d().graph_destroy(graph);
-  graphs_.clear();
+  for (CUgraph graph : graphs_) {
+    if (graph != nullptr) d().graph_destroy(graph);
+  }
 }
 
 // Nodes that are no kernels go with the next kernel; those after the last one with that.
@@ -77,29 +77,22 @@ bool GraphPieces::cut(const std::vector<CUgraphNode>& nodes) {
   return ends_.size() == plan_->work.size() && ends_.back() == nodes.size();
 }
 
-std::size_t GraphPieces::nodes_in(Segment segment) const {
-  return can_be_cut() ? ends_[segment.last - 1] - first_node(segment.first) : nodes_.size();
-}
-
-CUgraph GraphPieces::graph_of(Segment segment) {
-  if (const auto known = graphs_.find(segment); known != graphs_.end()) return known->second;
-  if (graphs_.size() >= kMaxGraphs) drop_graphs();
-  const std::size_t first = first_node(segment.first);
-  const std::size_t last = ends_[segment.last - 1];
+CUgraph GraphPieces::graph_of(std::uint32_t work) {
+  if (graphs_[work] != nullptr) return graphs_[work];
+  const std::size_t first = work == 0 ? 0 : ends_[work - 1];
+  const std::size_t last = ends_[work];
   CUgraph clone = nullptr;
   if (d().graph_clone(&clone, graph_) != CUDA_SUCCESS) return nullptr;
-  bool good = true;
-  for (std::size_t i = 0; i < nodes_.size() && good; ++i) {
+  for (std::size_t i = 0; i < nodes_.size(); ++i) {
     if (i >= first && i < last) continue;
     CUgraphNode node = nullptr;
-    good = d().graph_node_in_clone(&node, nodes_[i], clone) == CUDA_SUCCESS &&
-           d().graph_destroy_node(node) == CUDA_SUCCESS;
+    if (d().graph_node_in_clone(&node, nodes_[i], clone) != CUDA_SUCCESS ||
+        d().graph_destroy_node(node) != CUDA_SUCCESS) {
+      d().graph_destroy(clone);
+      return nullptr;
+    }
   }
-  if (!good) {
-    d().graph_destroy(clone);
-    return nullptr;
-  }
-  graphs_[segment] = clone;
+  graphs_[work] = clone;
   return clone;
 }
 

@@ -14,17 +14,6 @@ namespace {
 
 const cuda::Driver& d() { return cuda::driver(); }
 
-// Node types that a copy of the graph may hold beside the original's: no memory that is allocated
-// by a node (it has one owner), nothing that starts other graphs.
-bool can_be_copied(CUgraphNodeType type) {
-  return type == CU_GRAPH_NODE_TYPE_KERNEL || type == CU_GRAPH_NODE_TYPE_MEMCPY ||
-         type == CU_GRAPH_NODE_TYPE_MEMSET || type == CU_GRAPH_NODE_TYPE_HOST ||
-         type == CU_GRAPH_NODE_TYPE_GRAPH || type == CU_GRAPH_NODE_TYPE_EMPTY ||
-         type == CU_GRAPH_NODE_TYPE_WAIT_EVENT || type == CU_GRAPH_NODE_TYPE_EVENT_RECORD ||
-         type == CU_GRAPH_NODE_TYPE_EXT_SEMAS_SIGNAL || type == CU_GRAPH_NODE_TYPE_EXT_SEMAS_WAIT ||
-         type == CU_GRAPH_NODE_TYPE_BATCH_MEM_OP;
-}
-
 }  // namespace
 
 Graphs& Graphs::self() {
@@ -32,38 +21,14 @@ Graphs& Graphs::self() {
   return *graphs;
 }
 
-void Graphs::adopt(Exec& entry, CUgraph graph) {
-  const cuda::RelaxedCapture relaxed;
-  if (entry.graph != nullptr) d().graph_destroy(entry.graph);
-  entry.graph = nullptr;
-  entry.replaced.clear();
-  entry.sequence.reset();
-  entry.nodes = 0;
-  if ((entry.flags & CUDA_GRAPH_INSTANTIATE_FLAG_DEVICE_LAUNCH) != 0 ||
-      d().graph_clone == nullptr || d().graph_kernel_set == nullptr) {
-    return;
-  }
-  const bool copyable = visit_nodes(
-      graph, [](CUgraph, CUgraphNode, CUgraphNodeType type) { return can_be_copied(type); });
-  if (!copyable) return;
-  if (d().graph_clone(&entry.graph, graph) == CUDA_SUCCESS) {
-    map_children(graph, entry.graph, entry.replaced);
-    visit_nodes(entry.graph, [&](CUgraph, CUgraphNode, CUgraphNodeType) {
-      ++entry.nodes;
-      return true;
-    });
-  } else {
-    entry.graph = nullptr;
-  }
-}
-
 void Graphs::instantiated(CUgraphExec exec, CUgraph graph, unsigned long long flags) {
   if (!Tenant::self().is_active()) return;
   const Context* context = Streams::self().current_context();
   if (context == nullptr || !context->confinable) return;
-  auto entry = std::make_shared<Exec>();
-  entry->flags = flags & ~static_cast<unsigned long long>(CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD);
-  adopt(*entry, graph);
+  auto entry = std::make_shared<Exec>(
+      context->handle,
+      flags & ~static_cast<unsigned long long>(CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD));
+  entry->copies->adopt(graph);
   const std::lock_guard lock(mutex_);
   execs_[exec] = std::move(entry);
 }
@@ -74,88 +39,20 @@ std::shared_ptr<Graphs::Exec> Graphs::find(CUgraphExec exec) {
   return found == execs_.end() ? nullptr : found->second;
 }
 
-void Graphs::give_up(Exec& entry, const char* reason) {
-  if (entry.graph != nullptr) d().graph_destroy(entry.graph);
-  entry.graph = nullptr;
-  entry.why_open = reason;
-}
-
-void Graphs::drop_variants(Exec& entry) {
-  const cuda::RelaxedCapture relaxed;
-  make_room(entry, kMaxCopies * entry.nodes + 1);
-  entry.pieces.reset();
-}
-
-// Destroys the oldest variants. One that still runs may be: the driver keeps it until it has ended.
-void Graphs::make_room(Exec& entry, std::size_t nodes) {
-  while (!entry.built.empty() && entry.copied_nodes + nodes > kMaxCopies * entry.nodes) {
-    const auto oldest = entry.variants.find(entry.built.front());
-    entry.built.pop_front();
-    entry.copied_nodes -= nodes_in(entry, oldest->first);
-    if (oldest->second != nullptr) d().graph_exec_destroy(oldest->second);
-    entry.variants.erase(oldest);
-    entry.last_exec = nullptr;  // its address may come back as that of another
-  }
-}
-
-std::size_t Graphs::nodes_in(const Exec& entry, const Variant& variant) {
-  return variant.segment == kWhole ? entry.nodes : entry.pieces->nodes_in(variant.segment);
-}
-
-CUgraphExec Graphs::variant_for(Exec& entry, GraphPieces::Segment segment, const Place& place) {
-  const Variant variant{segment, place.partition, place.ranked ? place.priority : 0};
-  if (const auto known = entry.variants.find(variant); known != entry.variants.end()) {
-    return known->second;
-  }
-  const cuda::RelaxedCapture relaxed;
-  make_room(entry, nodes_in(entry, variant));
-  CUgraph graph = segment == kWhole ? entry.graph : entry.pieces->graph_of(segment);
-  // A second try: a call of the program's in another thread may have ended our capture.
-  CUgraphExec made = build(entry, graph, place);
-  if (made == nullptr) made = build(entry, graph, place);
-  entry.variants[variant] = made;
-  entry.built.push_back(variant);
-  entry.copied_nodes += nodes_in(entry, variant);
-  if (made != nullptr) Tenant::self().count(Counter::graphs_rebuilt);
-  return made;
-}
-
-// From a clone of its own: ours keeps the nodes that later changes name.
-CUgraphExec Graphs::build(const Exec& entry, CUgraph graph, const Place& place) {
-  CUgraph moved = nullptr;
-  CUgraphExec made = nullptr;
-  if (graph == nullptr || d().graph_clone(&moved, graph) != CUDA_SUCCESS) return nullptr;
-  const bool good = place.partition == nullptr || move_kernels(moved, place);
-  if (!good || d().graph_instantiate(&made, moved, entry.flags) != CUDA_SUCCESS) made = nullptr;
-  d().graph_destroy(moved);
-  return made;
-}
-
-const char* Graphs::why_open(const Exec* entry) {
-  if (entry == nullptr) return "a graph that was instantiated past the library";
-  return entry->graph == nullptr ? entry->why_open : "a partition can't take a kernel of a graph";
-}
-
 CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Launch real) {
   Tenant& tenant = Tenant::self();
   const std::shared_ptr<Exec> entry = tenant.is_active() ? find(exec) : nullptr;
   const std::unique_lock exec_lock =
       entry != nullptr ? std::unique_lock(entry->mutex) : std::unique_lock<std::mutex>();
   const bool captures = Streams::self().captures.load(std::memory_order_acquire) > 0;
-  if (entry != nullptr && entry->graph != nullptr && !captures && Pacer::is_on()) {
-    if (entry->pieces == nullptr) {
-      const cuda::RelaxedCapture relaxed;
-      entry->pieces =
-          std::make_unique<GraphPieces>(entry->graph, sequence_of(*entry),
-                                        Pacer::self().last_alone_us(), tenant.session().unit_count);
-    }
-    if (auto turn = Pacer::self().begin_graph(entry->pieces->plan())) {
+  if (entry != nullptr && entry->copies->exists() && !captures && Pacer::is_on()) {
+    if (auto turn = Pacer::self().begin_graph(entry->copies->pieces().plan())) {
       return launch_pieces(entry, exec, stream, per_thread, real, *turn);
     }
     tenant.count(Counter::unscheduled_launches);
   }
   const Target target = Pacer::is_on() ? Pacer::self().fallback() : Target{};
-  const Issue issue(stream, per_thread, Work::kLaunch, &target);
+  Issue issue(stream, per_thread, Work::kLaunch, &target);
   if (issue.is_captured()) {
     tenant.count(Counter::captured_launches);
     return real(exec, issue.stream());
@@ -165,37 +62,49 @@ CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Laun
   return launch_whole(entry, exec, issue, real);
 }
 
-const Live::Sequence& Graphs::sequence_of(Exec& entry) {
-  if (!entry.sequence) entry.sequence = Live::sequence_of(entry.graph);
-  return *entry.sequence;
-}
-
 void Graphs::note_launch(Exec* entry) {
   Tenant::self().count(Counter::graph_launches);
-  if (Live* live = Live::self(); live != nullptr && entry != nullptr) {
-    live->launched(sequence_of(*entry));
+  if (Live* live = Live::self(); live != nullptr && entry != nullptr && entry->copies->exists()) {
+    live->launched(entry->copies->sequence());
   }
 }
 
-// Where the stream is.
-CUresult Graphs::launch_whole(const std::shared_ptr<Exec>& entry, CUgraphExec exec,
-                              const Issue& issue, Launch real) {
-  CUgraphExec chosen = exec;
+CUresult Graphs::launch_whole(const std::shared_ptr<Exec>& entry, CUgraphExec exec, Issue& issue,
+                              Launch real) {
+  Tenant& tenant = Tenant::self();
+  if (entry == nullptr) {
+    if (issue.is_on_partition()) {
+      tenant.count(Counter::open_graphs, "a graph that was instantiated past the library");
+    }
+    return real(exec, issue.stream());
+  }
+  GraphCopies& copies = *entry->copies;
+  CUresult result = CUDA_SUCCESS;
   if (issue.is_on_partition()) {
-    CUgraphExec variant = entry != nullptr && entry->graph != nullptr
-                              ? variant_for(*entry, kWhole, issue.place())
-                              : nullptr;
-    if (variant != nullptr) {
-      chosen = variant;
+    const Place place = issue.place();
+    if (entry->last != nullptr) d().stream_wait(issue.stream(), entry->last, 0);
+    if (!Pacer::is_on() || GraphCopies::builds_at_launch()) {
+      copies.build(GraphCopies::kWhole, place);
+    }
+    const auto found = copies.launch(GraphCopies::kWhole, place, issue.stream(), real, result);
+    if (found == GraphCopies::Found::kLaunched) {
+      if (result == CUDA_SUCCESS) launched(entry, issue, false);
+      return result;
+    }
+    if (found == GraphCopies::Found::kMissing && copies.exists()) {
+      copies.build_soon(place, false);
+      tenant.count(Counter::unbuilt_pieces);
+      issue.go_home();
     } else {
-      Tenant::self().count(Counter::open_graphs, why_open(entry.get()));
+      tenant.count(Counter::open_graphs, copies.exists()
+                                             ? "a partition can't take a kernel of a graph"
+                                             : copies.why_not());
     }
   }
-  if (entry == nullptr) return real(chosen, issue.stream());
-  if (entry->last != nullptr && entry->last_exec != chosen)
+  if (entry->last != nullptr && !entry->last_was_own)
     d().stream_wait(issue.stream(), entry->last, 0);
-  const CUresult result = real(chosen, issue.stream());
-  if (result == CUDA_SUCCESS) ended(entry, issue, chosen, chosen != exec);
+  result = real(exec, issue.stream());
+  if (result == CUDA_SUCCESS) launched(entry, issue, true);
   return result;
 }
 
@@ -204,13 +113,18 @@ CUresult Graphs::launch_whole(const std::shared_ptr<Exec>& entry, CUgraphExec ex
 CUresult Graphs::launch_pieces(const std::shared_ptr<Exec>& entry, CUgraphExec exec,
                                CUstream stream, bool per_thread, Launch real, Pacer::Turn& turn) {
   Tenant& tenant = Tenant::self();
-  GraphPieces& pieces = *entry->pieces;
+  GraphCopies& copies = *entry->copies;
   Pacer::Piece piece = turn.next();
   Issue issue(stream, per_thread, Work::kLaunch, &piece.target);
   note_launch(entry.get());
   issue.count_if_open();
-  if (!pieces.can_be_cut() || pieces.is_whole(piece.works)) {
-    if (!pieces.is_whole(piece.works)) tenant.count(Counter::unsegmented_graphs);
+  const bool whole = piece.first == 0 && piece.last == copies.pieces().plan()->work.size();
+  if (whole || !copies.can_go_in_pieces()) {
+    if (!whole) {
+      turn.take_all();
+      tenant.count(copies.pieces().can_be_cut() ? Counter::unbuilt_pieces
+                                                : Counter::unsegmented_graphs);
+    }
     const CUresult result = launch_whole(entry, exec, issue, real);
     turn.issued(issue);
     return result;
@@ -218,29 +132,44 @@ CUresult Graphs::launch_pieces(const std::shared_ptr<Exec>& entry, CUgraphExec e
   if (entry->last != nullptr) d().stream_wait(issue.stream(), entry->last, 0);
   CUresult result = CUDA_SUCCESS;
   for (;;) {
-    CUgraphExec segment = variant_for(*entry, piece.works, issue.place());
-    if (segment == nullptr) {
-      tenant.count(Counter::open_graphs, why_open(entry.get()));
-      segment = variant_for(*entry, piece.works, {});
+    for (std::uint32_t work = piece.first; work < piece.last && result == CUDA_SUCCESS; ++work) {
+      result = launch_work(copies, work, piece.target, issue, real);
     }
-    tenant.count(Counter::segments);
-    result = segment != nullptr ? real(segment, issue.stream()) : CUDA_ERROR_OUT_OF_MEMORY;
     turn.issued(issue);
     if (turn.is_done() || result != CUDA_SUCCESS) break;
     piece = turn.next();
-    issue.go(piece.target);
   }
-  ended(entry, issue, nullptr, true);
+  launched(entry, issue, false);
   return result;
 }
 
-// Notes where the launch ends.
-void Graphs::ended(const std::shared_ptr<Exec>& entry, const Issue& issue, CUgraphExec chosen,
-                   bool on_partition) {
+// At the target if it is built there, else at home.
+CUresult Graphs::launch_work(GraphCopies& copies, std::uint32_t work, const Target& target,
+                             Issue& issue, Launch real) {
+  Tenant& tenant = Tenant::self();
+  tenant.count(Counter::segments);
+  issue.go(target);
+  CUresult result = CUDA_ERROR_UNKNOWN;
+  const Place place = issue.place();
+  if (GraphCopies::builds_at_launch()) copies.build(work, place);
+  const auto found = copies.launch(work, place, issue.stream(), real, result);
+  if (found == GraphCopies::Found::kLaunched) return result;
+  if (found == GraphCopies::Found::kMissing) {
+    copies.build_soon(place, true);
+    tenant.count(Counter::unbuilt_pieces);
+  } else {
+    tenant.count(Counter::open_graphs, "a partition can't take a kernel of a graph");
+  }
+  issue.go_home();
+  copies.launch(work, {}, issue.stream(), real, result);
+  return result;
+}
+
+void Graphs::launched(const std::shared_ptr<Exec>& entry, const Issue& issue, bool own) {
   const bool recorded = record_end(*entry, issue);
-  entry->last_exec = chosen;
+  entry->last_was_own = own;
   ++entry->launches;
-  if (on_partition && recorded) list(entry);
+  if (!own && recorded) list(entry);
 }
 
 bool Graphs::record_end(Exec& entry, const Issue& issue) {
@@ -309,10 +238,7 @@ void Graphs::destroying(CUgraphExec exec) {
     execs_.erase(exec);
   }
   const std::lock_guard lock(entry->mutex);
-  const cuda::RelaxedCapture relaxed;
-  drop_variants(*entry);
-  if (entry->graph != nullptr) d().graph_destroy(entry->graph);
-  entry->graph = nullptr;
+  entry->copies->give_up("a graph that the program has destroyed");
 }
 
 void Graphs::forget() {
@@ -333,10 +259,8 @@ void Graphs::forget() {
   const cuda::RelaxedCapture relaxed;
   for (const std::shared_ptr<Exec>& entry : entries) {
     const std::lock_guard lock(entry->mutex);
-    drop_variants(*entry);
-    if (entry->graph != nullptr) d().graph_destroy(entry->graph);
+    entry->copies->give_up("a graph of a context that has ended");
     if (entry->last != nullptr) d().event_destroy(entry->last);
-    entry->graph = nullptr;
     entry->last = nullptr;
   }
 }
@@ -345,24 +269,14 @@ void Graphs::updated(CUgraphExec exec, CUgraph graph) {
   const std::shared_ptr<Exec> entry = find(exec);
   if (entry == nullptr) return;
   const std::lock_guard lock(entry->mutex);
-  drop_variants(*entry);
-  adopt(*entry, graph);
-}
-
-CUgraphNode Graphs::own_node(const Exec& entry, CUgraphNode node) {
-  if (const auto found = entry.replaced.find(node); found != entry.replaced.end())
-    return found->second;
-  CUgraphNode ours = nullptr;
-  return d().graph_node_in_clone(&ours, node, entry.graph) == CUDA_SUCCESS ? ours : nullptr;
+  entry->copies->adopt(graph);
 }
 
 void Graphs::changed(CUgraphExec exec) {
   const std::shared_ptr<Exec> entry = find(exec);
   if (entry == nullptr) return;
   const std::lock_guard lock(entry->mutex);
-  const cuda::RelaxedCapture relaxed;
-  drop_variants(*entry);
-  give_up(*entry, "an instance of a graph was changed in a way that our copy can't follow");
+  entry->copies->give_up("an instance of a graph was changed in a way that our copy can't follow");
 }
 
 }  // namespace fico::hook

@@ -6,19 +6,13 @@
 
 #include <cuda.h>
 
-#include <compare>
-#include <deque>
-#include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <shared_mutex>
 #include <unordered_map>
 #include <vector>
 
-#include "cuda/driver.hpp"
-#include "hook/graph_pieces.hpp"
-#include "hook/live.hpp"
+#include "hook/graph_copies.hpp"
 #include "hook/pacer.hpp"
 #include "hook/streams.hpp"
 
@@ -28,7 +22,7 @@ class Graphs {
  public:
   static Graphs& self();
 
-  using Launch = CUresult (*)(CUgraphExec, CUstream);
+  using Launch = GraphCopies::Launch;
 
   void instantiated(CUgraphExec exec, CUgraph graph, unsigned long long flags);
   CUresult launch(CUgraphExec exec, CUstream stream, bool per_thread, Launch real);
@@ -49,73 +43,38 @@ class Graphs {
   void forget();
 
  private:
-  // How often the kernels of a graph are on the device, all its variants together: each is a copy
-  // of the graph or of a segment.
-  static constexpr std::size_t kMaxCopies = 16;
-
-  // A graph, or some works of its plan, at a place.
-  struct Variant {
-    GraphPieces::Segment segment;
-    cuda::Partition* partition;
-    int priority;
-    auto operator<=>(const Variant&) const = default;
-  };
-  static constexpr GraphPieces::Segment kWhole{0, ~std::uint32_t{0}};
-
   struct Exec {
-    Exec() = default;
+    Exec(CUcontext context, unsigned long long flags)
+        : copies(std::make_shared<GraphCopies>(context, flags)) {}
     ~Exec();
     Exec(const Exec&) = delete;
     Exec& operator=(const Exec&) = delete;
 
-    std::mutex mutex;         // taken before a stream's
-    CUgraph graph = nullptr;  // our clone; nullptr: launched as it is
-    const char* why_open =
-        "a graph with nodes that can't be copied (memory, conditional, device launch)";
-    unsigned long long flags = 0;
-    std::optional<Live::Sequence> sequence;  // of its kernels; found at its first launch
-    std::unique_ptr<GraphPieces> pieces;     // made when it is first launched under a policy
-    // nullptr: that place can't take it.
-    std::map<Variant, CUgraphExec> variants;
-    std::deque<Variant> built;  // the oldest first
-    std::size_t copied_nodes = 0;
-    std::size_t nodes = 0;
-    // The program's node: ours now, where the driver can't tell.
-    std::unordered_map<CUgraphNode, CUgraphNode> replaced;
+    std::mutex mutex;  // the graph's lock; taken before a stream's
+    const std::shared_ptr<GraphCopies> copies;
     // An executable graph never runs beside itself (cuGraphLaunch). Ours are several, so a launch
     // of one waits for the last launch of another.
     CUevent last = nullptr;
-    CUgraphExec last_exec = nullptr;
+    bool last_was_own = false;  // the program's instance, not one of ours
     std::uint64_t launches = 0;
     bool is_listed = false;  // in running_, and guarded with it
   };
 
   std::shared_ptr<Exec> find(CUgraphExec exec);
-  static void adopt(Exec& entry, CUgraph graph);
-  static CUgraphExec build(const Exec& entry, CUgraph graph, const Place& place);
-  // The node of entry.graph that stands for the program's; nullptr if there is none.
-  static CUgraphNode own_node(const Exec& entry, CUgraphNode node);
-  // Why a launch can't be confined.
-  static const char* why_open(const Exec* entry);
-  static void give_up(Exec& entry, const char* reason);
-  // Notes where the launch ends. False if the driver refused.
-  static bool record_end(Exec& entry, const Issue& issue);
-  // Enters it among those that run.
-  void list(const std::shared_ptr<Exec>& entry);
-  static void drop_variants(Exec& entry);
-  // The instance of the graph, or of a segment, for a place; built if it is new; nullptr if it
-  // can't be.
-  static CUgraphExec variant_for(Exec& entry, GraphPieces::Segment segment, const Place& place);
-  static void make_room(Exec& entry, std::size_t nodes);
-  static std::size_t nodes_in(const Exec& entry, const Variant& variant);
-  static const Live::Sequence& sequence_of(Exec& entry);
   static void note_launch(Exec* entry);
-  CUresult launch_whole(const std::shared_ptr<Exec>& entry, CUgraphExec exec, const Issue& issue,
+  // Launches at the issue's place, or where the graph can be launched.
+  CUresult launch_whole(const std::shared_ptr<Exec>& entry, CUgraphExec exec, Issue& issue,
                         Launch real);
   CUresult launch_pieces(const std::shared_ptr<Exec>& entry, CUgraphExec exec, CUstream stream,
                          bool per_thread, Launch real, Pacer::Turn& turn);
-  void ended(const std::shared_ptr<Exec>& entry, const Issue& issue, CUgraphExec chosen,
-             bool on_partition);
+  static CUresult launch_work(GraphCopies& copies, std::uint32_t work, const Target& target,
+                              Issue& issue, Launch real);
+  // Notes that a launch has been made, and where it ends.
+  void launched(const std::shared_ptr<Exec>& entry, const Issue& issue, bool own);
+  // False if the driver refused.
+  static bool record_end(Exec& entry, const Issue& issue);
+  // Enters it among those that run.
+  void list(const std::shared_ptr<Exec>& entry);
 
   // Those whose last launch on a partition nobody has waited for; a graph that the program has
   // destroyed stays while it runs. The mutex is taken after a graph's.
@@ -131,19 +90,7 @@ void Graphs::node_changed(CUgraphExec exec, CUgraphNode node, Apply apply) {
   const std::shared_ptr<Exec> entry = find(exec);
   if (entry == nullptr) return;
   const std::lock_guard lock(entry->mutex);
-  if (entry->graph == nullptr) return;
-  const cuda::RelaxedCapture relaxed;
-  drop_variants(*entry);
-  entry->sequence.reset();
-  const CUgraphNode ours = own_node(*entry, node);
-  CUgraphNode after = ours;
-  if (ours == nullptr) {
-    give_up(*entry, "an instance of a graph was changed in a node that our copy does not have");
-  } else if (!apply(entry->graph, after)) {
-    give_up(*entry, "an instance of a graph was changed in a way that our copy refuses");
-  } else if (after != ours) {
-    entry->replaced[node] = after;
-  }
+  entry->copies->change(node, apply);
 }
 
 }  // namespace fico::hook

@@ -169,7 +169,8 @@ void Pacer::await_room() {
   await([this] {
     if (marks_.empty()) return true;
     const Mark& front = marks_.front();
-    return marks_.size() == 1 && now_us() >= front.begins_us + front.takes_us - kLead_us;
+    return marks_.size() == 1 &&
+           now_us() >= front.begins_us + front.takes_us - seat_->pace().lead_us;
   });
 }
 
@@ -205,7 +206,14 @@ Pacer::Piece Pacer::Turn::next() {
   pacer.piece_us_ = works[decision.first].remaining_us[units - 1];
   if (!done_) pacer.piece_us_ -= works[decision.last].remaining_us[units - 1];
   pacer.last_target_ = pacer.target_of(decision.grant);
-  return {{decision.first, decision.last}, pacer.last_target_};
+  pacer.first_work_ = decision.first;
+  return {decision.first, decision.last, pacer.last_target_};
+}
+
+void Pacer::Turn::take_all() {
+  done_ = true;
+  const auto& work = pacer_->plan_->work[pacer_->first_work_];
+  pacer_->piece_us_ = work.remaining_us[pacer_->seat_->all().size() - 1];
 }
 
 void Pacer::Turn::issued(const Issue& issue) {

@@ -2,9 +2,9 @@
 // and when. Launches ask in their own thread; nothing is queued or copied.
 //
 // A piece is let go when the one before it is the only one on the device and has, by the profile,
-// no more than `kLead_us` left, so that what is decided runs soon; with no other tenant in the
-// session nothing is waited for. No wait is longer than `kLongestWait_ns`: then the piece goes out
-// all the same, and is counted.
+// no more than the policy's `lead_us` left, so that what is decided runs soon; with no other tenant
+// in the session nothing is waited for. No wait is longer than `kLongestWait_ns`: then the piece
+// goes out all the same, and is counted.
 #pragma once
 
 #include <cuda.h>
@@ -17,7 +17,6 @@
 #include <optional>
 #include <vector>
 
-#include "hook/graph_pieces.hpp"
 #include "hook/live.hpp"
 #include "hook/streams.hpp"
 #include "seat/seat.hpp"
@@ -33,7 +32,8 @@ class Pacer {
   static bool is_on();
 
   struct Piece {
-    GraphPieces::Segment works;
+    std::uint32_t first;  // works [first, last) of the plan
+    std::uint32_t last;
     Target target;
   };
 
@@ -49,6 +49,8 @@ class Pacer {
     // What goes out next. May wait. The caller holds a graph's lock, and no stream's until the
     // first piece is known.
     Piece next();
+    // All that is left goes out at once instead.
+    void take_all();
     // It is on its way, in this stream.
     void issued(const Issue& issue);
     bool is_done() const { return done_; }
@@ -84,8 +86,6 @@ class Pacer {
   void forget();
 
  private:
-  // From the decision to the start on the device: a launch takes some 10 us, a poll some more.
-  static constexpr double kLead_us = 40;
   // Where nothing is known of the launches, every one is a piece, and so many may be on their way.
   static constexpr std::size_t kAheadUnknown = 16;
   static constexpr std::uint64_t kLongestWait_ns = 20'000'000;
@@ -129,6 +129,7 @@ class Pacer {
   double since_mark_us_ = 0;
   std::deque<Mark> marks_;  // in the order in which they were recorded
   std::vector<Mark> spare_;
+  std::uint32_t first_work_ = 0;
   double piece_us_ = 0;  // what the last decision let go takes, by the profile
   Target last_target_;
   double last_alone_us_ = 0;

@@ -11,6 +11,7 @@ namespace fico::neighbour {
 // fico_read: every thread reads `rounds` x 4 x 16 bytes, the blocks together going through a buffer
 // of `mask` + 1 bytes (a power of two) again and again, past the first-level cache. Nothing is
 // written unless a result has a value that it never has, so that no read can be left out.
+// fico_copy: reads as fico_read does, and writes what it has read `mask` + 1 bytes further on.
 inline constexpr const char* kPtx = R"(
 .version 7.0
 .target sm_70
@@ -119,22 +120,81 @@ $read_round:
 $read_end:
   ret;
 }
+)"
+                                    R"(
+.visible .entry fico_copy(.param .u64 buffer, .param .u64 mask, .param .u64 first,
+                          .param .u32 rounds)
+{
+  .reg .pred %p<1>;
+  .reg .b32 %r<20>;
+  .reg .b64 %rd<14>;
+  ld.param.u64 %rd0, [buffer];
+  ld.param.u64 %rd1, [mask];
+  ld.param.u64 %rd2, [first];
+  ld.param.u32 %r0, [rounds];
+  mov.u32 %r1, %tid.x;
+  mov.u32 %r2, %ntid.x;
+  mov.u32 %r3, %ctaid.x;
+  mov.u32 %r4, %nctaid.x;
+  mad.lo.u32 %r1, %r3, %r2, %r1;
+  mul.wide.u32 %rd3, %r1, 16;
+  add.u64 %rd2, %rd2, %rd3;
+  mul.lo.u32 %r2, %r2, %r4;
+  mul.wide.u32 %rd4, %r2, 16;
+  add.u64 %rd5, %rd0, %rd1;
+  add.u64 %rd5, %rd5, 1;
+$copy_round:
+  and.b64 %rd6, %rd2, %rd1;
+  add.u64 %rd7, %rd6, %rd5;
+  add.u64 %rd6, %rd6, %rd0;
+  add.u64 %rd2, %rd2, %rd4;
+  and.b64 %rd8, %rd2, %rd1;
+  add.u64 %rd9, %rd8, %rd5;
+  add.u64 %rd8, %rd8, %rd0;
+  add.u64 %rd2, %rd2, %rd4;
+  and.b64 %rd10, %rd2, %rd1;
+  add.u64 %rd11, %rd10, %rd5;
+  add.u64 %rd10, %rd10, %rd0;
+  add.u64 %rd2, %rd2, %rd4;
+  and.b64 %rd12, %rd2, %rd1;
+  add.u64 %rd13, %rd12, %rd5;
+  add.u64 %rd12, %rd12, %rd0;
+  add.u64 %rd2, %rd2, %rd4;
+  ld.global.cg.v4.u32 {%r4, %r5, %r6, %r7}, [%rd6];
+  ld.global.cg.v4.u32 {%r8, %r9, %r10, %r11}, [%rd8];
+  ld.global.cg.v4.u32 {%r12, %r13, %r14, %r15}, [%rd10];
+  ld.global.cg.v4.u32 {%r16, %r17, %r18, %r19}, [%rd12];
+  st.global.cg.v4.u32 [%rd7], {%r4, %r5, %r6, %r7};
+  st.global.cg.v4.u32 [%rd9], {%r8, %r9, %r10, %r11};
+  st.global.cg.v4.u32 [%rd11], {%r12, %r13, %r14, %r15};
+  st.global.cg.v4.u32 [%rd13], {%r16, %r17, %r18, %r19};
+  sub.u32 %r0, %r0, 1;
+  setp.ne.u32 %p0, %r0, 0;
+  @%p0 bra $copy_round;
+  ret;
+}
 )";
+
+// The entry for a kind of work.
+inline const char* entry_of(std::string_view kind) {
+  if (kind == "compute") return "fico_compute";
+  return kind == "copy" ? "fico_copy" : "fico_read";
+}
 
 // The same on the emulated device, for one kind of work. It asks for the part `strength` of its
 // resource, as one that runs on this part of the SMs does, and is slowed down by whoever takes it.
 // A launch is long, so that waiting for the machine between two of them does not count.
 inline std::string emulated_module(const std::string& kind, double strength) {
-  const bool computes = kind == "compute";
+  const std::string_view own = kind == "copy" ? "memory" : std::string_view{kind};
   std::string pressure;
   std::string sensitivity;
   for (const std::string_view resource : {"compute", "memory", "l2"}) {
-    const bool is_own = resource == kind;
+    const bool is_own = resource == own;
     pressure += (pressure.empty() ? "" : ",") + (is_own ? std::to_string(strength) : "0");
     sensitivity += (sensitivity.empty() ? "" : ",") + std::string(is_own ? "1" : "0");
   }
-  return "fico-emulated-module\nkernel " + std::string(computes ? "fico_compute" : "fico_read") +
-         " op=spin params=" + (computes ? "8,4" : "8,8,8,4") +
+  return "fico-emulated-module\nkernel " + std::string(entry_of(kind)) +
+         " op=spin params=" + (kind == "compute" ? "8,4" : "8,8,8,4") +
          " us_per_block=1000 pressure=" + pressure + " sensitivity=" + sensitivity + "\n";
 }
 

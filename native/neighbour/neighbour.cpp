@@ -4,10 +4,11 @@
 //   fico-neighbour SMS [--emulated]
 //
 // reads lines and answers each with one:
-//   compute|memory|l2 STRENGTH   run from now on, on this part of the SMs        -> running
+//   compute|memory|l2|copy STRENGTH
+//                                run from now on, on this part of the SMs        -> running
 //   mark                         begin to count                                  -> marked
-//   rate                         work per second of the GPU's clock since `mark`, in rounds of a
-//                                block                                          -> NUMBER
+//   rate                         work since `mark` per second that the GPU worked on it, by its
+//                                own clock, in rounds of a block                -> NUMBER
 //   stop                         run nothing                                     -> stopped
 // and ends with its input.
 #include <cuda.h>
@@ -22,6 +23,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
+#include <map>
 #include <mutex>
 #include <sstream>
 #include <string>
@@ -37,8 +39,8 @@ constexpr unsigned kThreads = 1024;
 constexpr double kLaunchSeconds = 150e-6;
 // Deep enough that a busy host keeps up.
 constexpr std::uint64_t kQueued = 4;
-// Of the queued launches, of the one that has ended and of the one before it.
-constexpr std::uint64_t kEvents = kQueued + 2;
+// Of the queued launches and of the one that has ended.
+constexpr std::uint64_t kEvents = kQueued + 1;
 constexpr std::uint64_t kMemoryBytes = 1ULL << 30U;
 constexpr std::uint64_t kL2Bytes = 1ULL << 25U;
 
@@ -94,13 +96,16 @@ class Neighbour {
     FICO_CALL(driver_, cuCtxSetCurrent, context_);
     if (!emulated) {
       const CUmodule module = load(kPtx);
-      compute_ = function(module, "fico_compute");
-      read_ = function(module, "fico_read");
+      for (const char* kind : {"compute", "memory", "l2", "copy"}) {
+        kernels_[kind] = function(module, entry_of(kind));
+      }
     }
     allocate();
     FICO_CALL(driver_, cuStreamCreate, &stream_, static_cast<unsigned>(CU_STREAM_NON_BLOCKING));
-    for (CUevent& event : events_) {
-      FICO_CALL(driver_, cuEventCreate, &event, static_cast<unsigned>(CU_EVENT_DEFAULT));
+    for (auto& [begin, end] : events_) {
+      for (CUevent* event : {&begin, &end}) {
+        FICO_CALL(driver_, cuEventCreate, event, static_cast<unsigned>(CU_EVENT_DEFAULT));
+      }
     }
     FICO_CALL(driver_, cuCtxSynchronize);
   }
@@ -131,20 +136,19 @@ class Neighbour {
           if (emulated_) load_emulated(work);
           rounds = calibrated(work, blocks);
           for (launched = 0; launched < kQueued; ++launched) {
-            launch(work, blocks, rounds, event(launched));
+            launch(work, blocks, rounds, around(launched));
           }
           lock.lock();
           started_ = true;
           news_.notify_all();
         }
       }
-      launch(work, blocks, rounds, event(launched));
-      const std::uint64_t ended = launched++ - kQueued;
-      FICO_CALL(driver_, cuEventSynchronize, event(ended));
-      if (ended == 0) continue;
-      // By the GPU's clock: ours also counts what the host is late.
+      launch(work, blocks, rounds, around(launched));
+      const Events& ended = around(launched++ - kQueued);
+      FICO_CALL(driver_, cuEventSynchronize, ended.end);
+      // By the GPU's clock and launch by launch: what the host is late does not count.
       float passed_ms = 0;
-      FICO_CALL(driver_, cuEventElapsedTime, &passed_ms, event(ended - 1), event(ended));
+      FICO_CALL(driver_, cuEventElapsedTime, &passed_ms, ended.begin, ended.end);
       const std::lock_guard lock(mutex_);
       done_ += static_cast<double>(rounds) * blocks;
       done_s_ += static_cast<double>(passed_ms) / 1e3;
@@ -198,21 +202,26 @@ class Neighbour {
   // are small and stay.
   void load_emulated(const Work& work) {
     const CUmodule module = load(emulated_module(work.kind, work.strength).c_str());
-    CUfunction& wanted = work.kind == "compute" ? compute_ : read_;
-    wanted = function(module, work.kind == "compute" ? "fico_compute" : "fico_read");
+    kernels_[work.kind] = function(module, entry_of(work.kind));
   }
 
-  CUevent event(std::uint64_t launch) const { return events_[launch % kEvents]; }
+  struct Events {
+    CUevent begin;
+    CUevent end;
+  };
+  const Events& around(std::uint64_t launch) const { return events_[launch % kEvents]; }
 
-  void launch(const Work& work, unsigned blocks, unsigned rounds, CUevent event) {
-    std::uint64_t mask = (work.kind == "l2" ? kL2Bytes : kMemoryBytes) - 1;
+  void launch(const Work& work, unsigned blocks, unsigned rounds, const Events& around) {
+    // Who writes has one half of the buffer to read and the other to write.
+    const std::uint64_t memory_bytes = work.kind == "copy" ? kMemoryBytes / 2 : kMemoryBytes;
+    std::uint64_t mask = (work.kind == "l2" ? kL2Bytes : memory_bytes) - 1;
     void* compute_params[] = {&buffer_, &rounds};
-    void* read_params[] = {&buffer_, &mask, &first_, &rounds};
-    const bool computes = work.kind == "compute";
-    FICO_CALL(driver_, cuLaunchKernel, computes ? compute_ : read_, blocks, 1U, 1U, kThreads, 1U,
-              1U, 0U, stream_, computes ? compute_params : read_params,
-              static_cast<void**>(nullptr));
-    FICO_CALL(driver_, cuEventRecord, event, stream_);
+    void* memory_params[] = {&buffer_, &mask, &first_, &rounds};
+    void** params = work.kind == "compute" ? compute_params : memory_params;
+    FICO_CALL(driver_, cuEventRecord, around.begin, stream_);
+    FICO_CALL(driver_, cuLaunchKernel, kernels_[work.kind], blocks, 1U, 1U, kThreads, 1U, 1U, 0U,
+              stream_, params, static_cast<void**>(nullptr));
+    FICO_CALL(driver_, cuEventRecord, around.end, stream_);
     // The next one goes on where this one ends: 4 reads of 16 bytes a round.
     first_ = (first_ + std::uint64_t{rounds} * blocks * kThreads * 64) & mask;
   }
@@ -236,11 +245,10 @@ class Neighbour {
   unsigned sms_;
   bool emulated_;
   CUcontext context_ = nullptr;
-  CUfunction compute_ = nullptr;
-  CUfunction read_ = nullptr;
+  std::map<std::string, CUfunction> kernels_;  // by kind of work
   CUdeviceptr buffer_ = 0;
   CUstream stream_ = nullptr;
-  CUevent events_[kEvents]{};
+  Events events_[kEvents]{};
   std::uint64_t first_ = 0;
 
   std::mutex mutex_;

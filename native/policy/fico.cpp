@@ -6,15 +6,17 @@
 // ends in half the time and the second no later. Split: each on a part of its own; where a request
 // cannot fill the GPU, all of them lose little on a part, and nobody waits for the blocks of
 // others. The way that promises more is kept for as long as the same tenants are in a request.
-// Where that is parts, who is well ahead of its slice lets a much shorter request go alone.
+// Where it is parts, those who are well ahead of their slices let a much shorter request go alone.
 // Source: Chen and Qiu, Optimizing Concurrent Inferences with Fine-grained GPU Sharing (poster);
 // docs/policy.md has the model, the promise and where it can fail.
-// Settings: span_us, span_percent, comer_percent, overlap_percent, gain_percent, wait_us,
+// Settings: span_us, span_percent, alone_percent, overlap_percent, gain_percent, wait_us,
 // grace_percent, reclaim_percent, credit_percent, ahead_percent, linger_us, order, split.
 // Limits: a work on the device is never taken back, so a tenant waits up to one piece of others.
+// Without a profile of everybody in a request all units are shared in order.
 #include "policy/builtin.hpp"
 #include "policy/placement.hpp"
 #include "policy/settings.hpp"
+#include "policy/sharers.hpp"
 
 namespace fico::policy {
 namespace {
@@ -29,12 +31,12 @@ class Fico final : public Policy {
   struct Settings {
     double span_us = 250;
     double span_percent = 15;
-    double comer_percent = 50;
+    double alone_percent = 50;
     double overlap_percent = 50;
     double gain_percent = 6;
-    double wait_us = 8;
+    double wait_us = 6;
     double grace_percent = 20;
-    double reclaim_percent = 30;
+    double reclaim_percent = 100;
     double credit_percent = 50;
     double ahead_percent = 25;
     double linger_us = 50;
@@ -46,7 +48,7 @@ class Fico final : public Policy {
             "How much of a graph goes out in one piece at most (alone on all units)."},
       Field{"span_percent", &Settings::span_percent, 0.0, 1e6,
             "The same beside others, of a request of another tenant, which may come meanwhile."},
-      Field{"comer_percent", &Settings::comer_percent, 0.0, 1e6, "The same of a tenant alone."},
+      Field{"alone_percent", &Settings::alone_percent, 0.0, 1e6, "The same of a tenant alone."},
       Field{"overlap_percent", &Settings::overlap_percent, 0.0, 100.0,
             "How much of what parts of their own would gain requests find by sharing all units."},
       Field{"gain_percent", &Settings::gain_percent, 0.0, 1000.0,
@@ -80,17 +82,17 @@ class Fico final : public Policy {
       sharers = lingering(view);
       if (sharers == 0) return grant;
       grant.span_us = std::min(grant.span_us, settings_.linger_us);
-    } else if (settings_.split && splits(view)) {
-      const std::uint32_t first = shortest(view);
-      const double until_us = waits_until_us(view, view.self, first);
-      if (until_us > view.now_us) return Grant::hold(until_us);
+    } else if (settings_.split && parts_are_faster(view, settings_)) {
+      const std::uint32_t first = shortest_request(view);
+      const double until_us = alone_until_us(view, first);
+      if (until_us > view.now_us && first != view.self) return Grant::hold(until_us);
       grant.level = kLevelFirst;
       grant.span_us = span_us(view, true);
-      sharers = not_waiting(view, first);
-      if (sharers == bit(view.self)) return grant;
+      if (until_us > view.now_us) return grant;
+      sharers = in_requests(view);
     }
     if (sharers != 0) {
-      grant.units = part(view, view.self, sharers | bit(view.self));
+      grant.units = part(view, sharers | bit(view.self));
       if ((grant.units.mask() & closed) != 0) grant.units = view.slice();
       grant.exclusive = true;
       grant.level = kLevelFirst;
@@ -106,27 +108,6 @@ class Fico final : public Policy {
   }
 
  private:
-  static constexpr std::uint64_t bit(std::uint32_t slot) { return std::uint64_t{1} << slot; }
-
-  static bool in_request(const View& view, std::uint32_t slot) noexcept {
-    return view.rows[slot].phase != Phase::kIdle;
-  }
-
-  static std::uint64_t in_requests(const View& view) noexcept {
-    std::uint64_t slots = 0;
-    for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-      if (in_request(view, slot)) slots |= bit(slot);
-    }
-    return slots;
-  }
-
-  static bool has_neighbours(const View& view) noexcept {
-    for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-      if (slot != view.self && (view.members[slot].present || in_request(view, slot))) return true;
-    }
-    return false;
-  }
-
   // On its own slice from now on it would end its request later than it was due, by more than
   // `percent` of what the whole request takes there.
   static bool behind(const View& view, const Row& row, double percent) noexcept {
@@ -149,7 +130,7 @@ class Fico final : public Policy {
   // wait for nothing.
   double span_us(const View& view, bool parts) const noexcept {
     double span_us = settings_.span_us;
-    const double percent = view.contended() ? settings_.span_percent : settings_.comer_percent;
+    const double percent = view.contended() ? settings_.span_percent : settings_.alone_percent;
     for (std::uint32_t slot = 0; slot < view.count; ++slot) {
       if (slot == view.self || !view.members[slot].present) continue;
       if (parts && in_request(view, slot)) continue;
@@ -207,24 +188,13 @@ class Fico final : public Policy {
     return slots;
   }
 
-  // The request with the least left.
-  static std::uint32_t shortest(const View& view) noexcept {
-    std::uint32_t first = view.self;
-    for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-      const float left_us = view.rows[slot].remaining_us;
-      const float least_us = view.rows[first].remaining_us;
-      if (!in_request(view, slot) || left_us > least_us) continue;
-      if (left_us < least_us || slot < first) first = slot;
-    }
-    return first;
-  }
-
   // How long a tenant lets the first request go alone: as long as it will be well ahead of its own
   // slice afterwards, and only for a tenant that is not ahead itself, nor hopelessly behind.
   double waits_until_us(const View& view, std::uint32_t slot, std::uint32_t first) const noexcept {
     const Row& row = view.rows[slot];
     const Row& other = view.rows[first];
-    if (slot == first || other.request_us * kMuchShorter > row.request_us) return 0;
+    if (view.request[first] == nullptr) return 0;
+    if (other.request_us * kMuchShorter > row.request_us) return 0;
     const std::uint32_t own = std::max(1U, view.members[first].own.size());
     const double own_us = view.request[first]->facts.duration_us[own - 1] * other.stretch;
     const double given_us = other.due_us - other.begin_us;
@@ -234,66 +204,19 @@ class Fico final : public Policy {
                     other.due_us + given_us - other.remaining_own_us);
   }
 
-  std::uint64_t not_waiting(const View& view, std::uint32_t first) const noexcept {
-    std::uint64_t slots = 0;
+  // Until when the first request can go alone: nobody takes the units of those who wait but it.
+  double alone_until_us(const View& view, std::uint32_t first) const noexcept {
+    double until_us = kForever_us;
     for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-      if (!in_request(view, slot)) continue;
-      if (waits_until_us(view, slot, first) <= view.now_us) slots |= bit(slot);
+      if (slot == first || !in_request(view, slot)) continue;
+      until_us = std::min(until_us, waits_until_us(view, slot, first));
     }
-    return slots;
+    return until_us;
   }
 
-  // The GPU among those who share it, in proportion to their slices: at least these.
-  static Units part(const View& view, std::uint32_t self, std::uint64_t sharers) noexcept {
-    std::uint32_t owned = 0;
-    std::uint32_t before = 0;
-    for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-      if ((sharers & bit(slot)) == 0) continue;
-      owned += view.members[slot].own.size();
-      if (slot < self) before += view.members[slot].own.size();
-    }
-    const std::uint32_t own = view.members[self].own.size();
-    owned = std::max(owned, 1U);
-    const auto lo = static_cast<std::uint16_t>(before * view.unit_count / owned);
-    const auto hi = static_cast<std::uint16_t>((before + own) * view.unit_count / owned);
-    return {lo, hi};
-  }
-
-  // Whether parts promise more work a second than sharing all units: of the rates on parts, of a
-  // request alone, sharing reaches what goes beyond one only to `overlap_percent`.
-  bool splits(const View& view) const noexcept {
-    const std::uint64_t sharers = in_requests(view);
-    double rates = 0;
-    double beside = 0;
-    for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-      if (!in_request(view, slot)) continue;
-      const Units units = part(view, slot, sharers);
-      if (view.request[slot] == nullptr || units.size() == 0) return false;
-      const auto& duration_us = view.request[slot]->facts.duration_us;
-      const double all_us = duration_us[view.unit_count - 1];
-      const double part_us = duration_us[units.size() - 1];
-      const double rate = all_us / part_us;
-      // Short kernels that are worse off among long ones, even if they go first.
-      const double wait_us = std::min(settings_.wait_us, longest_kernel_us(view, slot) / 2);
-      const double first_us = all_us + wait_us * view.request[slot]->kernels;
-      if (first_us > part_us * view.rows[slot].stretch) return true;
-      rates += rate;
-      beside += rate / view.rows[slot].stretch;
-    }
-    const double shared = 1 + (rates - 1) * settings_.overlap_percent / 100;
-    return beside > shared * (1 + settings_.gain_percent / 100);
-  }
-
-  // The mean kernel, on all units, of the other tenant in a request whose kernels are longest.
-  static double longest_kernel_us(const View& view, std::uint32_t self) noexcept {
-    double longest_us = 0;
-    for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-      if (slot == self || !in_request(view, slot) || view.request[slot] == nullptr) continue;
-      const Request& request = *view.request[slot];
-      const double all_us = request.facts.duration_us[view.unit_count - 1];
-      longest_us = std::max(longest_us, all_us / std::max(1U, request.kernels));
-    }
-    return longest_us;
+  static Units part(const View& view, std::uint64_t sharers) noexcept {
+    const std::uint32_t before = owned_by(view, sharers & (bit(view.self) - 1));
+    return part_of(view, view.self, before, owned_by(view, sharers));
   }
 
   Settings settings_;

@@ -14,7 +14,7 @@ namespace {
 class Krisp final : public Policy {
  public:
   struct Settings {
-    double slowdown_percent = 5;
+    double slowdown_percent = 2;
     bool overlap = true;
   };
   static constexpr std::tuple kFields{

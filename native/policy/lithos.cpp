@@ -20,7 +20,7 @@ class Lithos final : public Policy {
   struct Settings {
     bool steal = true;
     bool steal_from_active = false;
-    bool right_sizing = true;
+    bool right_sizing = false;
     double slowdown_percent = 5;
   };
   static constexpr std::tuple kFields{

@@ -15,7 +15,26 @@ constexpr const char* kJumble = "jumble";
 constexpr std::array kLive{"mps",   "static", "shuffle", "fico", "reef",
                            "krisp", "orion",  "lithos",  kJumble};
 
+const policy::SettingInfo kLead{
+    "lead_us",      policy::Type::kFloat,
+    Pace{}.lead_us, 0,
+    10'000,         "A piece goes out so long before the one ahead of it ends."};
+
+// Takes out what is no setting of the policy itself.
+Pace split_pace(policy::Values& settings) {
+  Pace pace;
+  if (const auto given = settings.extract(kLead.name); !given.empty()) {
+    pace.lead_us = given.mapped();
+    if (!(pace.lead_us >= kLead.lowest && pace.lead_us <= kLead.highest)) {
+      throw std::invalid_argument("setting lead_us goes from 0 to 10000");
+    }
+  }
+  return pace;
+}
+
 }  // namespace
+
+std::span<const policy::SettingInfo> pace_settings() { return {&kLead, 1}; }
 
 std::span<const char* const> live_policies() { return kLive; }
 
@@ -33,7 +52,7 @@ std::string schedule_text(const std::string& name, const policy::Values& setting
                                 known.str());
   }
   if (mode_of(name) == arena::Policy::kScheduled) {
-    make_policy({name, settings});
+    make_policy({name, settings, {}});
   } else if (!settings.empty()) {
     throw std::invalid_argument("policy " + name + " has no setting " + settings.begin()->first);
   }
@@ -58,12 +77,16 @@ Schedule parse_schedule(const std::string& text) {
     }
     schedule.settings[word.substr(0, equals)] = std::stod(word.substr(equals + 1));
   }
+  policy::Values rest = schedule.settings;
+  schedule.pace = split_pace(rest);
   return schedule;
 }
 
 std::unique_ptr<policy::Policy> make_policy(const Schedule& schedule) {
-  if (schedule.name != kJumble) return policy::make_policy(schedule.name, schedule.settings);
-  if (!schedule.settings.empty()) throw std::invalid_argument("jumble has no settings");
+  policy::Values settings = schedule.settings;
+  split_pace(settings);
+  if (schedule.name != kJumble) return policy::make_policy(schedule.name, settings);
+  if (!settings.empty()) throw std::invalid_argument("jumble has no settings");
   return std::make_unique<Jumble>();
 }
 

@@ -17,13 +17,23 @@ std::span<const char* const> live_policies();
 // settings that it does not have.
 std::string schedule_text(const std::string& name, const policy::Values& settings);
 
+// What all live policies have besides their own settings.
+struct Pace {
+  // A piece goes out when, by the profile, the one before it has so long to run.
+  double lead_us = 25;
+};
+// Name, range and meaning of each.
+std::span<const policy::SettingInfo> pace_settings();
+
 // What it names. std::invalid_argument if it is damaged.
 struct Schedule {
   std::string name;
-  policy::Values settings;
+  policy::Values settings;  // all that were given
+  Pace pace;
 };
 Schedule parse_schedule(const std::string& text);
-// The policy itself, of a session that is scheduled. std::invalid_argument as in schedule_text().
+// The policy itself, of a session that is scheduled, without its pace. std::invalid_argument as in
+// schedule_text().
 std::unique_ptr<policy::Policy> make_policy(const Schedule& schedule);
 
 // How a session hands out its units under this policy.

@@ -2,7 +2,6 @@
 
 #include "base/clock.hpp"
 #include "base/process.hpp"
-#include "seat/schedule.hpp"
 
 namespace fico::seat {
 namespace {
@@ -49,6 +48,7 @@ bool Seat::refresh() {
         core_->use(*policy);
       }
       policy_ = std::move(policy);
+      pace_ = parsed.pace;
     }
     schedule_ = schedule;
   }

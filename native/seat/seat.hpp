@@ -7,6 +7,7 @@
 
 #include "arena/arena.hpp"
 #include "sched/core.hpp"
+#include "seat/schedule.hpp"
 
 namespace fico::seat {
 
@@ -41,6 +42,7 @@ class Seat {
   bool is_contended() const { return contended_; }
   // Whether there is any other tenant in the session.
   bool has_company() const;
+  const Pace& pace() const { return pace_; }
   policy::Units slice() const { return board_.members[slot_].own; }
   policy::Units all() const { return {0, static_cast<std::uint16_t>(board_.unit_count)}; }
 
@@ -63,6 +65,7 @@ class Seat {
   const std::uint64_t process_;
   std::uint32_t epoch_ = 0;  // of members and policy
   std::string schedule_;
+  Pace pace_;
   std::unique_ptr<policy::Policy> policy_;
   sched::Board board_;
   std::unique_ptr<sched::Core> core_;

@@ -106,6 +106,9 @@ class Arena:
 def share_units(quotas: list[tuple[int, int]], unit_count: int) -> list[int]:
     """Units for tenants with these quotas, each (ppm, units) or (0, 0); empty if they don't fit."""
 
+def pace_settings() -> list[SettingRow]:
+    """What all policies that decide launch by launch have in a session, besides their own."""
+
 def live_policies() -> list[str]:
     """Names of the policies that a session can have."""
 

@@ -34,7 +34,7 @@ class Step:
     kind: int = KERNEL
     size: int = 0
     felt: Mapping[Resource, float] = field(default_factory=dict)
-    """How much a full neighbour slows it down."""
+    """How much a full neighbour slows it down; one that writes does twice as much."""
 
     def alone_us(self, sms: int) -> float:
         """2 blocks of 1024 threads fit an SM."""
@@ -47,7 +47,8 @@ class Step:
         alone_us = self.alone_us(sms)
         if neighbour is None:
             return alone_us
-        return alone_us * (1 + self.felt.get(neighbour.resource, 0.0) * neighbour.strength)
+        felt = self.felt.get(neighbour.resource, 0.0) * (2 if neighbour.writes else 1)
+        return alone_us * (1 + felt * neighbour.strength)
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,9 @@ class Recorder:
             (
                 round(start_us * 1e3),
                 round((start_us + length_us) * 1e3),
-                self._graph if graph else 0,
                 100 * self._graph + index if graph else 0,
+                step.size,
+                self._graph if graph else 0,
                 self._correlation,
                 7 + step.stream,
                 1,
@@ -123,11 +125,10 @@ class Recorder:
                 (step.blocks, 1, 1) if is_kernel else (0, 0, 0),
                 (step.threads, 1, 1) if is_kernel else (0, 0, 0),
                 (1, 1, 1),
+                0,
+                0,
                 32 if is_kernel else 0,
                 step.kind,
-                0,
-                0,
-                step.size,
             )
         )
 
@@ -192,6 +193,7 @@ def measurement(
             recorder = Recorder(UNIT_SMS[7], neighbour, seed=seed + 100 + index)
             windows.append(recorder.play(calls).window())
             lost = 0.3 if neighbour.resource == Resource.MEMORY else 0.02
+            lost *= 2 if neighbour.writes else 1
             rates[neighbour] = NeighbourRates(100.0, 100.0 * (1 - lost * neighbour.strength))
     return Measurement(
         gpu=H200,

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fico.profiling.collector import TraceFile
+from fico.profiling.collector import Option, TraceFile
+from fico.profiling.records import COPY, GRAPH, KERNEL
 from helpers import built
 from helpers.cli import Cli, new_cli, read_line, until
 
@@ -21,8 +22,6 @@ TOKEN = f"token=h2d*4096,gemm*{GEMM_BLOCKS}x2,gemv*16,d2h*64"
 PROMPT = "prompt:1=gemm*132x2"
 # What a start and an end may be off together, on a machine that has been up for a year.
 TICK_NS = 10
-COPY = 1
-KERNEL = 0
 
 
 @pytest.fixture
@@ -46,9 +45,9 @@ class Traced:
         assert read_line(self.process) == "ready\n", self.process.stderr
         until(self.trace.is_ready, "a collector")
 
-    def records(self, requests: int) -> tuple[Any, list[str]]:
+    def records(self, requests: int, options: Option = Option.NONE) -> tuple[Any, list[str]]:
         """The operations of at least so many requests, as they ended, and their names."""
-        self.trace.begin()
+        self.trace.begin(options)
         before = self.report()
         until(lambda: self.report() >= before + requests, f"{requests} requests")
         records, dropped = self.trace.end()
@@ -80,9 +79,9 @@ class Gpu:
         cupti = built.driver_dir() / "libcupti.so.13"
         return {**trace.environment(cupti), "FICO_EMULATED_STATE": self.state}
 
-    def start(self, *options: str) -> Traced:
+    def start(self, *options: str, recording: Option = Option.NONE) -> Traced:
         """Start the program without Fico."""
-        trace = TraceFile(capacity=100_000)
+        trace = TraceFile(capacity=100_000, options=recording)
         driver = {"LD_LIBRARY_PATH": str(built.driver_dir())}
         process = subprocess.Popen(
             loop(*options),
@@ -156,6 +155,36 @@ def test_nothing_is_recorded_between_windows(gpu: Gpu) -> None:
     program.stop()
     requests_ns = 5 * (2 * 60_000 + 5_000)
     assert int(second["start_ns"].min()) - int(first["end_ns"].max()) > requests_ns
+
+
+@pytest.mark.parametrize(
+    "always",
+    [Option.NONE, Option.ATTACHED, Option.ALWAYS_ON, Option.PINNED, Option.FRESH_BUFFERS],
+    ids=lambda option: option.name,
+)
+def test_windows_may_differ_in_what_they_record(gpu: Gpu, always: Option) -> None:
+    program = gpu.start("--graph", recording=always)
+    program.await_ready()
+    if Option.ALWAYS_ON not in always:
+        kernels, _ = program.records(3, Option.KERNELS_ONLY)
+        assert set(kernels["kind"].tolist()) == {KERNEL}
+        graphs, _ = program.records(3, Option.GRAPHS)
+        assert set(graphs["kind"].tolist()) == {GRAPH}
+        # Two kernels of 60 us and one of 5, and two copies.
+        assert graphs["graph_id"].tolist() == [kernels["graph_id"][0]] * len(graphs)
+        took_us = (graphs["end_ns"] - graphs["start_ns"]) / 1e3
+        assert took_us[1:-1].min() >= 125
+        assert np.median(took_us) < 140
+        program.records(3, Option.DETACH)
+    count = program.report()
+    until(lambda: program.report() >= count + 5, "requests between two windows")
+    first, _ = program.records(3)
+    second, _ = program.records(3)
+    for records in (first, second):
+        assert set(records["kind"].tolist()) == {KERNEL, COPY}
+    # What has been recorded between two windows is in neither.
+    assert second["correlation"].min() > first["correlation"].max()
+    program.stop()
 
 
 def test_steps_go_to_two_streams_in_turn(gpu: Gpu) -> None:

@@ -122,6 +122,20 @@ def test_columns_that_are_missing_are_named(path: Path) -> None:
     assert "'fit_error' is missing" in complaint(path)
 
 
+def test_a_file_of_before_a_column_is_whole(path: Path, profile: Profile) -> None:
+    """As the profiles that ship are, which were measured without neighbours that write."""
+    later = ["slowdown_copy_50", "slowdown_copy_100"]
+    pq.write_table(pq.read_table(path).drop_columns(later), path)
+    found = load(path)
+    wanted = tuple(
+        replace(launch, slowdowns=(*launch.slowdowns[:-2], math.nan, math.nan))
+        for launch in profile.launches
+    )
+    assert same(found, replace(profile, launches=wanted))
+    save(found, path)
+    assert same(load(path), found)
+
+
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"{}", b"x" * 5000])
 def test_other_files_are_no_profiles(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "other").write_bytes(content)

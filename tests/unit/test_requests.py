@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fico.profiling.records import COPY, RAW, Window
@@ -280,6 +281,7 @@ def random_network(source: random.Random) -> tuple[Step, ...]:
 
 
 @settings(max_examples=60, deadline=None)
+@example(seed=236, kinds=3, graph=False, gap_us=1.0, idle_us=1.5, count=8)
 @given(
     seed=st.integers(0, 10**6),
     kinds=st.integers(1, 3),
@@ -302,12 +304,12 @@ def test_networks_whose_launches_come_unevenly(
         steps = tuple(replace(step, gap_us=gap) for step, gap in zip(shape, gaps, strict=True))
         calls.append(Call(steps, graph, idle_us * source.lognormvariate(0, 0.3)))
     requests = find_requests([record(calls, seed)])
-    found = {
-        len(kind.signatures): len(of_kind.rows)
-        for kind, of_kind in zip(requests.kinds, requests.found[0], strict=True)
-    }
+    # Two networks may have as many operations.
+    found: Counter[int] = Counter()
+    for kind, of_kind in zip(requests.kinds, requests.found[0], strict=True):
+        found[len(kind.signatures)] += len(of_kind.rows)
     busy_us = [sum(step.alone_us(132) for step in shape) for shape in served]
     for length in {len(shape) for shape in shapes}:
         of_it = [us for us, shape in zip(busy_us, served, strict=True) if len(shape) == length]
         if len(of_it) >= 3 and sum(of_it) > 0.03 * sum(busy_us):
-            assert len(of_it) - 2 <= found.get(length, 0) <= len(of_it)
+            assert len(of_it) - 2 <= found[length] <= len(of_it)

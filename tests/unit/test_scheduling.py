@@ -15,7 +15,7 @@ from fico.sim.run import slices
 from helpers.traces import random_trace
 
 POLICIES = [row["name"] for row in _native.policies()]
-NEVER_HOLD = ("fico", "mps", "mps-quota", "static", "krisp", "lithos")
+NEVER_HOLD = ("mps", "mps-quota", "static", "krisp", "lithos")
 # Of the policies that hold: settings under which they do.
 HOLDING = {
     "reef": {"all_realtime": 0, "longest_hold_us": 3000.0},
@@ -232,12 +232,97 @@ def test_the_promise_is_kept_to_the_letter_where_requests_are_longer_than_works(
     assert np.mean(kept) >= 0.99
 
 
-def test_alone_everything_is_on_all_units_and_nothing_is_held() -> None:
-    trace = random_trace(np.random.default_rng(1), len(SMS))
+def test_alone_everything_is_on_all_units_in_one_piece_and_nothing_is_held() -> None:
+    trace = even_trace(40, 100.0)
     tenant = _native.SimTenant([trace], (0, 2), None, 10)
     result = _native.simulate(SMS, [tenant], "fico", timeline=True)
     assert {piece["units"] for piece in result["timeline"]} == {(0, len(SMS))}
+    assert {piece["launches"] for piece in result["timeline"]} == {(0, 40)}
     assert result["tenants"][0]["holds"] == 0
+
+
+def test_a_graph_is_cut_where_another_tenant_may_come() -> None:
+    heavy = _native.SimTenant([even_trace(40, 100.0)], (0, 4), None, 10)
+    idle = _native.SimTenant([even_trace(4, 10.0)], (4, 8), [1e5])
+    result = _native.simulate(SMS, [heavy, idle], "fico", timeline=True)
+    ours = [piece for piece in result["timeline"] if piece["tenant"] == 0]
+    assert max(piece["launches"][1] - piece["launches"][0] for piece in ours) <= 3
+
+
+def even_trace(kernels: int, kernel_us: float) -> _native.SimTrace:
+    """A graph of equal kernels: long ones scale with the units, short ones (10 µs) hardly."""
+    count = np.arange(1, len(SMS) + 1)
+    grows = len(SMS) / count if kernel_us > 10 else 1 + 0.3 / count
+    return _native.SimTrace(
+        duration_us=np.tile(kernel_us * grows, (kernels, 1)),
+        gap_us=np.full(kernels, 1.0),
+        blocks=np.full(kernels, 68 * 4 if kernel_us > 10 else 34, np.uint32),
+        blocks_per_sm=np.full(kernels, 1, np.uint32),
+        threads=np.full(kernels, 256, np.uint32),
+        registers=np.full(kernels, 32, np.uint32),
+        shared_bytes=np.zeros(kernels, np.uint32),
+        sensitivity=np.full((kernels, 3), 0.1),
+        pressure=np.full((kernels, 3), 0.2),
+        right_units=np.full(kernels, len(SMS), np.uint32),
+        kernel_class=np.zeros(kernels, np.uint8),
+        bound=np.zeros(kernels, np.uint8),
+        from_graph=True,
+    )
+
+
+def light_beside_heavy(
+    arrivals_us: list[float] | None, values: dict[str, float]
+) -> tuple[_native.SimResult, float, float]:
+    """The run, the mean latency of the light tenant, and the requests of the heavy one a second."""
+    light = _native.SimTenant([even_trace(40, 10.0)], (0, 2), arrivals_us, 60)
+    heavy = _native.SimTenant([even_trace(60, 100.0)], (2, 8), None, 0 if arrivals_us else 60)
+    result = _native.simulate(SMS, [light, heavy], "fico", values, timeline=True)
+    first, second = result["tenants"]
+    mean_us = float((first["end_us"] - first["arrival_us"]).mean())
+    return result, mean_us, len(second["end_us"]) / result["end_us"] * 1e6
+
+
+def test_who_is_well_ahead_of_its_slice_waits_for_a_short_request() -> None:
+    arrivals_us = (20_000.0 + 5_000.0 * np.arange(60)).tolist()
+    result, waited_us, heavy_rps = light_beside_heavy(arrivals_us, {})
+    _, mean_us, heavy_without_rps = light_beside_heavy(arrivals_us, {"ahead_percent": 1e6})
+    light, heavy = result["tenants"]
+    assert light["holds"] == 0
+    assert heavy["holds"] >= 50
+    assert waited_us < 0.95 * mean_us
+    # It waits for kernels that it would have begun on a few units and not have ended.
+    assert heavy_rps > 0.95 * heavy_without_rps
+    alone = [piece for piece in result["timeline"] if piece["tenant"] == 0]
+    assert any(piece["units"] == (0, len(SMS)) for piece in alone)
+
+
+def test_nobody_waits_for_a_tenant_that_is_always_there() -> None:
+    result, _, _ = light_beside_heavy(None, {})
+    # Until what it saves by its first requests is used up.
+    assert result["tenants"][1]["holds"] <= 3
+    units = {piece["tenant"]: piece["units"] for piece in result["timeline"][-20:]}
+    assert units == {0: (0, 2), 1: (2, 8)}
+
+
+@given(scenario=scenarios(deaths=True, quota_changes=True))
+@settings(max_examples=200, deadline=None)
+def test_a_tenant_waits_no_longer_than_the_request_that_goes_alone(scenario: Scenario) -> None:
+    result = scenario.run("fico")
+    pieces = result["timeline"]
+    for piece in pieces:
+        if piece["granted_us"] <= piece["wanted_us"]:
+            continue
+        # Somebody else has work on the device all the time, but for launches and boundaries.
+        busy = sorted(
+            (other["granted_us"], other["ended_us"] if other["ended_us"] >= 0 else np.inf)
+            for other in pieces
+            if other["tenant"] != piece["tenant"]
+        )
+        reached_us = piece["wanted_us"]
+        for begin_us, end_us in busy:
+            if begin_us <= reached_us + 1e-6:
+                reached_us = max(reached_us, end_us)
+        assert reached_us >= piece["granted_us"] - 1e-6
 
 
 def test_static_stays_on_its_slice() -> None:

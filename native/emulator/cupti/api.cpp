@@ -175,6 +175,14 @@ CUptiResult cuptiActivityGetNumDroppedRecords(CUcontext, uint32_t, size_t* dropp
   });
 }
 
+// Nothing is recorded and nobody called back until there are callbacks again.
+CUptiResult cuptiFinalize() {
+  return with_driver([](const TraceAccess& access) {
+    collection().reset(access);
+    return CUPTI_SUCCESS;
+  });
+}
+
 // They tune what is not emulated, so only their form is checked.
 CUptiResult cuptiActivitySetAttribute(CUpti_ActivityAttribute attribute, size_t* value_bytes,
                                       void* value) {

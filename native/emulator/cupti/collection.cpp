@@ -43,6 +43,21 @@ void Collection::set_enabled(const TraceAccess& driver, TraceKind kind, bool ena
   driver.set_wanted(enabled_);
 }
 
+void Collection::reset(const TraceAccess& driver) {
+  {
+    const std::lock_guard lock(state_mutex_);
+    enabled_ = 0;
+    driver.set_wanted(0);
+  }
+  const std::lock_guard lock(delivery_mutex_);
+  if (buffer_) give_back();
+  const std::lock_guard queue_lock(queue_mutex_);
+  queue_.clear();
+  request_ = nullptr;
+  complete_ = nullptr;
+  has_callbacks_.store(false, std::memory_order_release);
+}
+
 void Collection::set_period_ms(std::uint32_t period_ms) {
   const std::lock_guard lock(queue_mutex_);
   period_ms_ = period_ms;

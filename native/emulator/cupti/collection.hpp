@@ -27,6 +27,8 @@ class Collection {
 
   /// Records this kind from now on, or no longer.
   void set_enabled(const TraceAccess& driver, TraceKind kind, bool enabled);
+  /// As if the client had never come.
+  void reset(const TraceAccess& driver);
   /// All records of work that is known to be done are with the client afterwards.
   void flush() { deliver(true); }
   /// Time between two deliveries of full buffers; 0 delivers by the number of records.

@@ -33,7 +33,7 @@ from fico.runtime import profile_file
 from fico.runtime.errors import FicoError, UsageError
 from fico.runtime.gpus import EMULATED, find_gpu, selected_gpu
 from fico.runtime.lock import sessions_locked
-from fico.runtime.policies import check_settings, live_policies, policy_settings
+from fico.runtime.policies import check_settings, live_policies, live_settings
 from fico.runtime.profiles import find_profile
 from fico.runtime.session import arena_errors, end_session, ensure_session, known_session
 
@@ -186,7 +186,7 @@ class LiveDevice:
                 f"choose from {', '.join(known)}, or use --device sim",
             )
         # A real time slice has none.
-        rows = policy_settings()[policy.name] if policy.name != "timeslice" else []
+        rows = live_settings(policy.name) if policy.name != "timeslice" else []
         check_settings(policy.name, dict(policy.settings), rows)
 
     def run(self, job: Job) -> Outcome:

@@ -6,6 +6,7 @@ part (the strength) of one resource:
  - sensitivity: the slope of slow-down - 1 over the strength, through the origin, least squares;
  - pressure of the program: how much of its speed the full-strength neighbour lost beside it. A
    neighbour that asks for all of a resource and gets the part f leaves 1 - f to the program.
+Of memory both are those of the neighbours that only read.
 The program's pressure is spread over its kernels by their sensitivity, since what uses a resource
 feels its loss; the mean over time stays what was measured.
 """
@@ -34,6 +35,11 @@ MANY_WAVES = 4.0
 _LEAST_WEIGHT = 0.02
 
 
+def is_of(resource: Resource, neighbour: Neighbour) -> bool:
+    """Whether sensitivity and pressure rest on this neighbour."""
+    return neighbour.resource == resource and not neighbour.writes
+
+
 def sensitivity(slowdowns: Floats) -> Floats:
     """Relative growth of the duration beside full neighbours, from slow-downs beside NEIGHBOURS.
 
@@ -42,7 +48,7 @@ def sensitivity(slowdowns: Floats) -> Floats:
     strengths = np.array([neighbour.strength for neighbour in NEIGHBOURS])
     slopes = []
     for resource in RESOURCES:
-        of = np.array([neighbour.resource == resource for neighbour in NEIGHBOURS])
+        of = np.array([is_of(resource, neighbour) for neighbour in NEIGHBOURS])
         growth, strength = slowdowns[..., of] - 1, strengths[of]
         known = np.isfinite(growth)
         weight = np.where(known, strength**2, 0).sum(axis=-1)
@@ -58,7 +64,7 @@ def program_pressure(rates: Mapping[Neighbour, NeighbourRates]) -> Floats:
     """
     pressure = np.zeros(len(RESOURCES))
     for index, resource in enumerate(RESOURCES):
-        measured = [neighbour for neighbour in rates if neighbour.resource == resource]
+        measured = [neighbour for neighbour in rates if is_of(resource, neighbour)]
         if measured:
             strongest = rates[max(measured, key=lambda neighbour: neighbour.strength)]
             if strongest.alone <= 0:

@@ -1,8 +1,10 @@
 """Measuring a program: it runs as a tenant, unmodified, on partition after partition.
 
-On each partition its launches are counted for a while with nothing traced, which gives its pace,
-and then traced. The same on half of the units beside each neighbour on the others. Nothing is
-replayed: all launches are the program's own.
+Its launches are counted for a while on each partition, and on half of the units beside each
+neighbour on the others, which gives its pace. Then all of that comes again, traced: CUPTI slows
+launches down from when it is first used, so all counting comes first. Where the program launches
+graphs, each partition is traced once more by whole graphs, which tells what tracing their nodes
+costs. Nothing is replayed: all launches are the program's own.
 """
 
 from __future__ import annotations
@@ -11,17 +13,17 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fico.profiling.collector import CAPACITY, TraceFile
+from fico.profiling.collector import CAPACITY, Option, TraceFile
 from fico.profiling.neighbour import NeighbourProcess
 from fico.profiling.program import Profiled
-from fico.profiling.records import KERNEL, RAW, Measurement, NeighbourRates, Pace, Window
+from fico.profiling.records import GRAPH, KERNEL, Measurement, NeighbourRates, Pace, Window
 from fico.profiling.requests import NoRequestsError, find_requests
 from fico.records.profile import NEIGHBOURS, Neighbour
 from fico.runtime.errors import FicoError
@@ -29,6 +31,8 @@ from fico.runtime.gpus import EMULATED
 
 START_WITHIN_S = 300.0
 _SETTLE_S = 0.02
+_COUNTED_S = 0.2
+"""On all units; on fewer as much longer as they are fewer."""
 _SHORTEST_S = 0.12
 _LONGEST_S = 1.5
 _WANTED_REQUESTS = 10
@@ -85,7 +89,8 @@ def measure(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             windows=run.named_windows(),
             neighbours=run.rates,
-            paces=tuple(run.paces),
+            paces=run.paces(),
+            graph_windows=run.graph_windows,
         )
 
 
@@ -110,7 +115,7 @@ class _Window:
     units: int
     neighbour: Neighbour | None
     records: NDArray[np.void]
-    """As collector.RECORD; `name` is an offset."""
+    """Of dtype RAW; `name` is an offset."""
 
 
 class _Run:
@@ -119,14 +124,21 @@ class _Run:
         self._trace = trace
         self._gpu = gpu
         self._progress = progress
-        self.paces: list[Pace] = []
         self.rates: dict[Neighbour, NeighbourRates] = {}
+        self.graph_windows: list[Window] = []
         self._windows: list[_Window] = []
+        self._counted: list[float] = []
+        self._traced: list[float] = []
+        """Calls per second in each configuration."""
         self._sms = program.session.gpu.sms_per_unit
+        count = len(self._sms)
+        # All units first and last: a drift of the machine's speed shows.
+        self._sizes = (*reversed(partition_sizes(count)), count)
+        self._steps = 2 * (len(self._sizes) + len(NEIGHBOURS)) + 1
+        self._done = 0
         self._calls_per_request = 1
-        self._calls_per_s = float("nan")
         self._records_per_s = 0.0
-        """Both on all units."""
+        """On all units."""
 
     def measure_all(self, start_within_s: float) -> None:
         """Measure every configuration."""
@@ -134,18 +146,13 @@ class _Run:
         self._program.await_launches(start_within_s)
         self._await_steady(min(start_within_s, _STEADY_WITHIN_S))
         self._program.check_alone()
-        count = len(self._sms)
-        # All units first and last: a drift of the machine's speed shows.
-        sizes = (*reversed(partition_sizes(count)), count)
-        steps = len(sizes) + len(NEIGHBOURS) + 1
-        for number, units in enumerate(sizes):
-            self._progress(f"on {units} of {count} units", number / steps)
-            self._program.confine(units)
-            self._measure(units, None, None)
-            if number == 0:
-                self._check_requests()
-        self._beside_neighbours(count // 2, len(sizes), steps)
+        self._count_all()
+        self._trace_all()
         self._progress("measured", 1.0)
+
+    def paces(self) -> tuple[Pace, ...]:
+        """Of each window."""
+        return tuple(map(Pace, self._counted, self._traced))
 
     def named_windows(self) -> tuple[Window, ...]:
         """What was recorded, as the analysis takes it."""
@@ -153,12 +160,8 @@ class _Run:
         names = tuple(self._trace.name(int(offset)) for offset in offsets)
         windows = []
         for window in self._windows:
-            # What runs when recording ends has no end.
-            whole = window.records[window.records["end_ns"] > window.records["start_ns"]]
-            operations = np.zeros(len(whole), RAW)
-            for field_name in RAW.names or ():
-                operations[field_name] = whole[field_name]
-            operations["name"] = np.searchsorted(offsets, whole["name"])
+            operations = _whole(window.records)
+            operations["name"] = np.searchsorted(offsets, operations["name"])
             windows.append(Window(operations, names, window.units, window.neighbour))
         return tuple(windows)
 
@@ -173,30 +176,49 @@ class _Run:
                 return
         # Uneven for good, as where requests arrive at random: it is traced as it is.
 
-    def _check_requests(self) -> None:
-        """NoRequestsError now, and not when all has been measured, if the program does not repeat
-        itself even in the longest window."""
-        try:
-            find_requests(self.named_windows())
-        except NoRequestsError:
-            self._windows.clear()
-            self.paces.clear()
-            self._measure(len(self._sms), None, None, at_least_s=_LONGEST_S)
-            find_requests(self.named_windows())
+    def _step(self, what: str) -> None:
+        self._progress(what, self._done / self._steps)
+        self._done += 1
 
-    def _beside_neighbours(self, units: int, done: int, steps: int) -> None:
-        others = self._sms[units:]
+    def _partitions(self, doing: str) -> Iterator[int]:
+        """Confine the program to each size of partition in turn."""
+        for units in self._sizes:
+            self._step(f"{doing} on {units} of {len(self._sms)} units")
+            self._program.confine(units)
+            yield units
+
+    @contextlib.contextmanager
+    def _neighbour(self) -> Iterator[NeighbourProcess]:
+        """One on half of the units, the program on the others."""
+        units = len(self._sms) // 2
         self._program.confine(units)
+        others = self._sms[units:]
         emulated = self._program.session.gpu.emulated
         neighbour = NeighbourProcess(self._gpu, len(others), sum(others), emulated)
-        beside: dict[Neighbour, float] = {}
         try:
-            for number, kind in enumerate(NEIGHBOURS):
-                what = f"beside a neighbour: {kind.resource}, {kind.strength:.0%}"
-                self._progress(what, (done + number) / steps)
-                neighbour.run(kind)
-                beside[kind] = self._measure(units, kind, neighbour)
-            self._progress("the neighbours by themselves", (steps - 1) / steps)
+            yield neighbour
+        finally:
+            neighbour.close()
+
+    def _kinds(self, doing: str, neighbour: NeighbourProcess) -> Iterator[Neighbour]:
+        """Let the neighbour do each kind of work in turn."""
+        for kind in NEIGHBOURS:
+            self._step(f"{doing} beside a neighbour: {kind.work}, {kind.strength:.0%}")
+            neighbour.run(kind)
+            yield kind
+
+    def _count_all(self) -> None:
+        for units in self._partitions("counting"):
+            self._settle()
+            self._count(units)
+        with self._neighbour() as neighbour:
+            beside: dict[Neighbour, float] = {}
+            for kind in self._kinds("counting", neighbour):
+                self._settle()
+                neighbour.mark()
+                self._count(len(self._sms) // 2)
+                beside[kind] = neighbour.rate()
+            self._step("the neighbours by themselves")
             with self._program.paused():
                 for kind in NEIGHBOURS:
                     neighbour.run(kind)
@@ -206,53 +228,87 @@ class _Run:
                     alone = neighbour.rate()
                     if not alone > 0:
                         raise FicoError(
-                            f"the {kind.resource} neighbour got nothing done by itself",
+                            f"the {kind.work} neighbour got nothing done by itself",
                             "measure again when the machine is less busy",
                         )
                     self.rates[kind] = NeighbourRates(alone, beside[kind])
-        finally:
-            neighbour.close()
 
-    def _measure(
-        self,
-        units: int,
-        kind: Neighbour | None,
-        beside: NeighbourProcess | None,
-        at_least_s: float = _SHORTEST_S,
-    ) -> float:
-        """One window: settle, count, trace; gives the neighbour's work per second meanwhile."""
-        program = self._program
-        program.await_calls(2 * self._calls_per_request, _LONGEST_S)
-        time.sleep(_SETTLE_S)
+    def _trace_all(self) -> None:
+        for units in self._partitions("tracing"):
+            seconds = self._record(units, None)
+            if len(self._windows) == 1:
+                self._check_requests()
+            if self._windows[0].records["graph_id"].any():
+                self._record_graphs(units, seconds / 3)
+        with self._neighbour() as neighbour:
+            for kind in self._kinds("tracing", neighbour):
+                self._record(len(self._sms) // 2, kind)
+
+    def _check_requests(self) -> None:
+        """NoRequestsError now, and not when all has been traced, if the program does not repeat
+        itself even in the longest window."""
+        try:
+            find_requests(self.named_windows())
+        except NoRequestsError:
+            self._windows.clear()
+            self._traced.clear()
+            self._record(len(self._sms), None, at_least_s=_LONGEST_S)
+            find_requests(self.named_windows())
+
+    def _slower(self, units: int) -> float:
+        """How much longer requests take, were they as slow as the SMs are few."""
+        return sum(self._sms) / sum(self._sms[:units])
+
+    def _count(self, units: int) -> None:
+        self._counted.append(self._program.pace(min(_COUNTED_S * self._slower(units), _LONGEST_S)))
+
+    def _record(self, units: int, kind: Neighbour | None, at_least_s: float = _SHORTEST_S) -> float:
+        """One window; gives how long it was, in seconds."""
+        self._settle()
         seconds = max(self._window_s(units), at_least_s)
-        if beside is not None:
-            beside.mark()
-        calls_per_s = program.pace(seconds)
-        rate = beside.rate() if beside is not None else float("nan")
         self._trace.begin()
-        traced_calls_per_s = program.pace(seconds)
+        self._traced.append(self._program.pace(seconds))
+        records = self._recorded(seconds)
+        self._windows.append(_Window(units, kind, records))
+        if len(self._windows) == 1:
+            self._calls_per_request = calls_per_request(records)
+            self._records_per_s = len(records) / seconds
+        return seconds
+
+    def _record_graphs(self, units: int, seconds: float) -> None:
+        self._settle()
+        self._trace.begin(Option.GRAPHS)
+        self._program.pace(seconds)
+        launches = _whole(self._recorded(seconds))
+        self.graph_windows.append(Window(launches[launches["kind"] == GRAPH], ("",), units))
+
+    def _settle(self) -> None:
+        """Wait until what was launched under another configuration has gone by."""
+        self._program.await_calls(2 * self._calls_per_request, _LONGEST_S)
+        time.sleep(_SETTLE_S)
+
+    def _recorded(self, seconds: float) -> NDArray[np.void]:
+        """End the window; gives its records."""
         records, dropped = self._trace.end()
         if dropped:
             raise FicoError(
                 f"{dropped} launches of {seconds:g} s were lost for want of room",
                 "profile a program that launches less, or one model at a time",
             )
-        self._windows.append(_Window(units, kind, records))
-        self.paces.append(Pace(calls_per_s, traced_calls_per_s))
-        if len(self._windows) == 1:
-            self._calls_per_request = calls_per_request(records)
-            self._calls_per_s = calls_per_s
-            self._records_per_s = len(records) / seconds
-        return rate
+        return records
 
     def _window_s(self, units: int) -> float:
-        """Time for the wanted number of requests, were they as slow as the SMs are few."""
-        request_s = self._calls_per_request / self._calls_per_s
+        """Time for the wanted number of requests."""
+        request_s = self._calls_per_request / self._counted[0]
         if not request_s > 0:
             return _SHORTEST_S
-        slower = sum(self._sms) / sum(self._sms[:units])
         longest_s = min(_LONGEST_S, _MOST_RECORDS / max(self._records_per_s, 1.0))
-        return min(max(_SHORTEST_S, _WANTED_REQUESTS * request_s * slower), longest_s)
+        return min(max(_SHORTEST_S, _WANTED_REQUESTS * request_s * self._slower(units)), longest_s)
+
+
+def _whole(records: NDArray[np.void]) -> NDArray[np.void]:
+    """A copy without what ran when recording ended, which has no end."""
+    return records[records["end_ns"] > records["start_ns"]].copy()
 
 
 def calls_per_request(records: NDArray[np.void]) -> int:

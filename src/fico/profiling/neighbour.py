@@ -33,14 +33,14 @@ class NeighbourProcess:
 
     def run(self, neighbour: Neighbour) -> None:
         """Keep busy like this from now on."""
-        self._ask(f"{neighbour.resource} {neighbour.strength:g}", "running")
+        self._ask(f"{neighbour.work} {neighbour.strength:g}", "running")
 
     def mark(self) -> None:
         """Begin to count its work."""
         self._ask("mark", "marked")
 
     def rate(self) -> float:
-        """Its work per second since `mark`, in a unit of its own for each resource."""
+        """Its work per second since `mark`, in a unit of its own for each kind of work."""
         return float(self._ask("rate"))
 
     def stop(self) -> None:

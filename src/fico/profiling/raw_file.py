@@ -20,7 +20,9 @@ from fico.records.gpu import Gpu
 from fico.records.profile import Neighbour, Resource
 from fico.runtime.errors import FicoError
 
-VERSION = 1
+VERSION = 2
+_READ = (1, VERSION)
+"""An older file lacks launches of whole graphs and neighbours that write."""
 _OWN = ("start_ns", "end_ns", "graph_id", "graph_node", "correlation", "stream")
 """What each operation has for itself; the other fields are those of its kind."""
 _ALIKE = [name for name in RAW.names or () if name not in _OWN]
@@ -28,10 +30,11 @@ _ALIKE = [name for name in RAW.names or () if name not in _OWN]
 
 def save(measurement: Measurement, path: Path) -> None:
     """Write the file. OSError if it can't be written."""
-    names = sorted({name for window in measurement.windows for name in window.names})
+    windows = [*measurement.windows, *measurement.graph_windows]
+    names = sorted({name for window in windows for name in window.names})
     place = {name: index for index, name in enumerate(names)}
     operations = []
-    for window in measurement.windows:
+    for window in windows:
         rows = window.operations.copy()
         places = np.array([place[name] for name in window.names], dtype="u4")
         rows["name"] = places[rows["name"]] if len(places) else 0
@@ -62,9 +65,9 @@ def save(measurement: Measurement, path: Path) -> None:
         "created": measurement.created,
         "names": names,
         "windows": [
-            {"units": window.units, "neighbour": _listed(window.neighbour)}
-            for window in measurement.windows
+            {"units": window.units, "neighbour": _listed(window.neighbour)} for window in windows
         ],
+        "of_nodes": len(measurement.windows),
         "paces": [[pace.calls_per_s, pace.traced_calls_per_s] for pace in measurement.paces],
         "neighbours": [
             [*_listed(neighbour), rates.alone, rates.beside]
@@ -81,9 +84,9 @@ def load(path: Path) -> Measurement:
     try:
         with np.load(path) as archive:
             about = json.loads(archive["about"].tobytes())
-            if about["version"] != VERSION:
+            if about["version"] not in _READ:
                 raise FicoError(
-                    f"{path} has version {about['version']}, this fico reads {VERSION}",
+                    f"{path} has version {about['version']}, this fico reads up to {VERSION}",
                     "measure the program again",
                 )
             return _measurement(about, archive)
@@ -107,18 +110,21 @@ def _measurement(about: dict[str, Any], archive: Any) -> Measurement:
         rows["correlation"] = archive[f"call{number}"]
         rows["stream"] = archive[f"stream{number}"]
         windows.append(Window(rows, names, window["units"], _neighbour(window["neighbour"])))
+    of_nodes = about.get("of_nodes", len(windows))
     return Measurement(
         gpu=Gpu.from_json(about["gpu"]),
         cuda=about["cuda"],
         program=about["program"],
         arguments=tuple(about["arguments"]),
         created=about["created"],
-        windows=tuple(windows),
+        windows=tuple(windows[:of_nodes]),
         neighbours={
-            Neighbour(Resource(resource), strength): NeighbourRates(alone, beside)
-            for resource, strength, alone, beside in about["neighbours"]
+            neighbour: NeighbourRates(alone, beside)
+            for *listed, alone, beside in about["neighbours"]
+            if (neighbour := _neighbour(listed)) is not None
         },
         paces=tuple(Pace(*pace) for pace in about["paces"]),
+        graph_windows=tuple(windows[of_nodes:]),
     )
 
 
@@ -135,8 +141,13 @@ def _factored(operations: list[NDArray[np.void]]) -> tuple[NDArray[np.void], lis
 
 
 def _listed(neighbour: Neighbour | None) -> list[Any]:
-    return [] if neighbour is None else [str(neighbour.resource), neighbour.strength]
+    if neighbour is None:
+        return []
+    return [str(neighbour.resource), neighbour.strength, neighbour.writes]
 
 
 def _neighbour(listed: list[Any]) -> Neighbour | None:
-    return Neighbour(Resource(listed[0]), float(listed[1])) if listed else None
+    if not listed:
+        return None
+    resource, strength, *writes = listed
+    return Neighbour(Resource(resource), float(strength), writes=any(writes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from fico.records.gpu import Gpu
 from fico.records.profile import Neighbour
 
-KERNEL, COPY, FILL = 0, 1, 2
+KERNEL, COPY, FILL, GRAPH = 0, 1, 2, 3
 KIND_NAMES = ("kernel", "copy", "fill")
 
 RAW = np.dtype(
     [
         ("start_ns", "u8"),
         ("end_ns", "u8"),
-        ("graph_id", "u4"),
         ("graph_node", "u8"),
+        ("bytes", "u8"),
+        ("graph_id", "u4"),
         ("correlation", "u4"),
         ("stream", "u4"),
         ("context", "u4"),
@@ -27,21 +28,21 @@ RAW = np.dtype(
         ("grid", "u4", 3),
         ("block", "u4", 3),
         ("cluster", "u4", 3),
-        ("registers", "u2"),
-        ("kind", "u1"),
         ("static_shared", "u4"),
         ("dynamic_shared", "u4"),
-        ("bytes", "u8"),
+        ("registers", "u2"),
+        ("kind", "u1"),
     ],
     align=True,
 )
-"""One GPU operation, laid out as a C structure of these fields is.
+"""One GPU operation, laid out as the collector writes it (native/collector/trace.hpp).
 
 `graph_id` is 0 outside of graphs; `graph_node` tells the nodes of one graph apart. `correlation`
 is the number of the call that issued the operation: it rises in the order of the calls, and all
 nodes of one graph launch share it. `name` is an index into the window's names. `kind` is KERNEL,
-COPY or FILL; copies and fills have `bytes` and neither grid nor block. Shared memory in bytes, a
-block; registers a thread. Rows come in order of completion.
+COPY or FILL; copies and fills have `bytes` and neither grid nor block. GRAPH is a whole launch of
+a graph, recorded without its nodes: it has times and what says which launch it is. Shared memory in
+bytes, a block; registers a thread. Rows come in order of completion.
 """
 
 
@@ -92,3 +93,6 @@ class Measurement:
     neighbours: Mapping[Neighbour, NeighbourRates] = field(default_factory=dict)
     paces: tuple[Pace, ...] = ()
     """Of each window; empty: not known."""
+    graph_windows: Sequence[Window] = ()
+    """Of GRAPH operations, which were recorded without what tracing their nodes costs; empty where
+    there are no graphs, or they are not known."""

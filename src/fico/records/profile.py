@@ -47,10 +47,18 @@ class Neighbour:
     resource: Resource
     strength: float
     """The part of the resource that it asks for, 0 to 1."""
+    writes: bool = False
+    """Whether it copies what it reads to other memory."""
+
+    @property
+    def work(self) -> str:
+        """What it does, in a word."""
+        return "copy" if self.writes else str(self.resource)
 
 
-NEIGHBOURS = tuple(
-    Neighbour(resource, strength) for resource in Resource for strength in (0.5, 1.0)
+NEIGHBOURS = (
+    *(Neighbour(resource, strength) for resource in Resource for strength in (0.5, 1.0)),
+    *(Neighbour(Resource.MEMORY, strength, writes=True) for strength in (0.5, 1.0)),
 )
 """In the order of `Launch.slowdowns`."""
 

@@ -21,13 +21,20 @@ def policy_settings() -> dict[str, list[_native.SettingRow]]:
     return {row["name"]: row["settings"] for row in _native.policies()}
 
 
+def live_settings(policy: str) -> list[_native.SettingRow]:
+    """The settings of a policy in a session: its own, and the pace at which pieces go out."""
+    own = policy_settings().get(policy, [])
+    decides = policy in live_policies() and policy not in ("mps", "static", "shuffle")
+    return [*own, *_native.pace_settings()] if decides else own
+
+
 def check_policy(policy: str, settings: Mapping[str, float] | None = None) -> None:
     """UsageError for a policy that no session can have, or for a setting that it does not have."""
     known = live_policies()
     if policy not in known:
         what = "runs in 'fico bench' only" if policy in policy_settings() else "is not known"
         raise UsageError(f"policy {policy!r} {what}", f"choose from {', '.join(known)}")
-    check_settings(policy, settings or {}, policy_settings().get(policy, []))
+    check_settings(policy, settings or {}, live_settings(policy))
 
 
 def check_settings(

@@ -130,6 +130,8 @@ _INTEGERS = {
     "stream": "uint16",
     "right_units": "uint8",
 }
+_LATER = ("slowdown_copy_50", "slowdown_copy_100")
+"""Columns that came without a new version: files without them are whole."""
 _FLOATS = ("gap_us", "duration_us", "spread_us", "fit_error")
 _TEXTS: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
     ("kind", "kind", str),
@@ -152,7 +154,7 @@ def _vector_columns(measured_units: Sequence[int], units: int) -> dict[str, list
     return {
         "measured_us": [f"measured_us_{count}" for count in measured_units],
         "scaling_us": [f"scaling_us_{count}" for count in range(1, units + 1)],
-        "slowdowns": [f"slowdown_{n.resource}_{round(100 * n.strength)}" for n in NEIGHBOURS],
+        "slowdowns": [f"slowdown_{n.work}_{round(100 * n.strength)}" for n in NEIGHBOURS],
         "sensitivity": [f"sensitivity_{resource}" for resource in Resource],
         "pressure": [f"pressure_{resource}" for resource in Resource],
     }
@@ -295,11 +297,18 @@ def _launches(columns: dict[str, list[Any]], vectors: dict[str, list[str]]) -> t
     for field in ("grid", "block", "cluster"):
         vectors = {**vectors, field: _shape_columns(field)}
     for field, names in vectors.items():
-        fields[field] = list(zip(*(columns[name] for name in names), strict=True))
+        fields[field] = list(zip(*(_column(columns, name) for name in names), strict=True))
     return tuple(
         Launch(**dict(zip(fields, values, strict=True)))
         for values in zip(*fields.values(), strict=True)
     )
+
+
+def _column(columns: dict[str, list[Any]], name: str) -> list[Any]:
+    """NaN where the file is older than the column."""
+    if name in _LATER and name not in columns:
+        return [math.nan] * len(columns["trace"])
+    return columns[name]
 
 
 def _three(values: Sequence[float]) -> tuple[float, float, float]:

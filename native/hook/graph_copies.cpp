@@ -1,0 +1,204 @@
+#include "hook/graph_copies.hpp"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "hook/graph_builder.hpp"
+#include "hook/graph_nodes.hpp"
+#include "hook/pacer.hpp"
+#include "hook/tenant.hpp"
+
+namespace fico::hook {
+namespace {
+
+const cuda::Driver& d() { return cuda::driver(); }
+
+// Node types that a copy of the graph may hold beside the original's: no memory that is allocated
+// by a node (it has one owner), nothing that starts other graphs.
+bool can_be_copied(CUgraphNodeType type) {
+  return type == CU_GRAPH_NODE_TYPE_KERNEL || type == CU_GRAPH_NODE_TYPE_MEMCPY ||
+         type == CU_GRAPH_NODE_TYPE_MEMSET || type == CU_GRAPH_NODE_TYPE_HOST ||
+         type == CU_GRAPH_NODE_TYPE_GRAPH || type == CU_GRAPH_NODE_TYPE_EMPTY ||
+         type == CU_GRAPH_NODE_TYPE_WAIT_EVENT || type == CU_GRAPH_NODE_TYPE_EVENT_RECORD ||
+         type == CU_GRAPH_NODE_TYPE_EXT_SEMAS_SIGNAL || type == CU_GRAPH_NODE_TYPE_EXT_SEMAS_WAIT ||
+         type == CU_GRAPH_NODE_TYPE_BATCH_MEM_OP;
+}
+
+}  // namespace
+
+bool GraphCopies::builds_at_launch() {
+  static const bool at_launch = [] {
+    const char* text = std::getenv("FICO_GRAPH_BUILD");  // NOLINT(concurrency-mt-unsafe)
+    return text != nullptr && std::strcmp(text, "launch") == 0;
+  }();
+  return at_launch;
+}
+
+GraphCopies::~GraphCopies() {
+  const cuda::RelaxedCapture relaxed;
+  destroy();
+  if (graph_ != nullptr) d().graph_destroy(graph_);
+}
+
+void GraphCopies::destroy() {
+  {
+    const std::lock_guard lock(instances_mutex_);
+    for (auto& [spot, instances] : instances_) {
+      for (auto& [work, exec] : instances.built) {
+        if (exec != nullptr) d().graph_exec_destroy(exec);
+      }
+    }
+    instances_.clear();
+  }
+  home_is_built_ = false;
+  pieces_.reset();
+  sequence_.reset();
+}
+
+void GraphCopies::adopt(CUgraph graph) {
+  const std::lock_guard lock(build_mutex_);
+  const cuda::RelaxedCapture relaxed;
+  destroy();
+  if (graph_ != nullptr) d().graph_destroy(graph_);
+  graph_ = nullptr;
+  replaced_.clear();
+  if ((flags_ & CUDA_GRAPH_INSTANTIATE_FLAG_DEVICE_LAUNCH) != 0 || d().graph_clone == nullptr ||
+      d().graph_kernel_set == nullptr) {
+    return;
+  }
+  const bool copyable = visit_nodes(
+      graph, [](CUgraph, CUgraphNode, CUgraphNodeType type) { return can_be_copied(type); });
+  if (!copyable) return;
+  if (d().graph_clone(&graph_, graph) == CUDA_SUCCESS) {
+    map_children(graph, graph_, replaced_);
+  } else {
+    graph_ = nullptr;
+  }
+}
+
+void GraphCopies::give_up(const char* reason) {
+  const std::lock_guard lock(build_mutex_);
+  const cuda::RelaxedCapture relaxed;
+  destroy();
+  if (graph_ != nullptr) d().graph_destroy(graph_);
+  graph_ = nullptr;
+  why_not_ = reason;
+}
+
+CUgraphNode GraphCopies::own_node(CUgraphNode node) const {
+  if (const auto found = replaced_.find(node); found != replaced_.end()) return found->second;
+  CUgraphNode ours = nullptr;
+  return d().graph_node_in_clone(&ours, node, graph_) == CUDA_SUCCESS ? ours : nullptr;
+}
+
+const Live::Sequence& GraphCopies::sequence() {
+  if (!sequence_) {
+    const std::lock_guard lock(build_mutex_);
+    sequence_ = Live::sequence_of(graph_);
+  }
+  return *sequence_;
+}
+
+const GraphPieces& GraphCopies::pieces() {
+  if (pieces_ == nullptr) {
+    const Live::Sequence& kernels = sequence();
+    const std::lock_guard lock(build_mutex_);
+    const cuda::RelaxedCapture relaxed;
+    pieces_ = std::make_unique<GraphPieces>(graph_, kernels, Pacer::self().last_alone_us(),
+                                            Tenant::self().session().unit_count);
+  }
+  return *pieces_;
+}
+
+GraphCopies::Spot GraphCopies::spot_of(const Place& place) {
+  return {place.partition, place.ranked ? place.priority : 0};
+}
+
+bool GraphCopies::has(std::uint32_t work, const Place& place) {
+  const std::lock_guard lock(instances_mutex_);
+  const auto instances = instances_.find(spot_of(place));
+  return instances != instances_.end() && instances->second.built.contains(work);
+}
+
+bool GraphCopies::can_go_in_pieces() {
+  if (home_is_built_) return true;
+  if (!pieces().can_be_cut()) return false;
+  const auto works = static_cast<std::uint32_t>(pieces().plan()->work.size());
+  if (builds_at_launch()) {
+    for (std::uint32_t work = 0; work < works; ++work) build(work, {});
+  }
+  for (std::uint32_t work = 0; work < works; ++work) {
+    if (has(work, {})) continue;
+    build_soon({}, true);
+    return false;
+  }
+  home_is_built_ = true;
+  return true;
+}
+
+GraphCopies::Found GraphCopies::launch(std::uint32_t work, const Place& place, CUstream stream,
+                                       Launch real, CUresult& result) {
+  const std::lock_guard lock(instances_mutex_);
+  const auto instances = instances_.find(spot_of(place));
+  if (instances == instances_.end()) return Found::kMissing;
+  const auto built = instances->second.built.find(work);
+  if (built == instances->second.built.end()) return Found::kMissing;
+  if (built->second == nullptr) return Found::kImpossible;
+  instances->second.used = ++launches_;
+  result = real(built->second, stream);
+  return Found::kLaunched;
+}
+
+void GraphCopies::build_soon(const Place& place, bool works) {
+  {
+    const std::lock_guard lock(instances_mutex_);
+    if (!ordered_.emplace(spot_of(place), works).second) return;
+  }
+  GraphBuilder::self().order({weak_from_this(), place, works});
+}
+
+void GraphCopies::build(std::uint32_t work, const Place& place) {
+  const std::lock_guard lock(build_mutex_);
+  if (graph_ == nullptr || has(work, place)) return;
+  if (work != kWhole && (pieces_ == nullptr || work >= pieces_->plan()->work.size())) return;
+  const cuda::Current current(context_);
+  const cuda::RelaxedCapture relaxed;
+  CUgraph graph = work == kWhole ? graph_ : pieces_->graph_of(work);
+  // A second try: a call of the program's in another thread may have ended our capture.
+  CUgraphExec made = instantiate(graph, place);
+  if (made == nullptr) made = instantiate(graph, place);
+  if (made != nullptr) Tenant::self().count(Counter::graphs_rebuilt);
+  const std::lock_guard instances_lock(instances_mutex_);
+  const Spot spot = spot_of(place);
+  make_room(spot);
+  instances_[spot].built[work] = made;
+  instances_[spot].used = ++launches_;
+}
+
+// One that still runs may be destroyed: the driver keeps it until it has ended.
+void GraphCopies::make_room(const Spot& spot) {
+  if (instances_.contains(spot) || instances_.size() <= kMaxSpots) return;
+  auto oldest = instances_.end();
+  for (auto at = instances_.begin(); at != instances_.end(); ++at) {
+    if (at->first.partition == nullptr) continue;  // home
+    if (oldest == instances_.end() || at->second.used < oldest->second.used) oldest = at;
+  }
+  if (oldest == instances_.end()) return;
+  for (auto& [work, exec] : oldest->second.built) {
+    if (exec != nullptr) d().graph_exec_destroy(exec);
+  }
+  instances_.erase(oldest);
+}
+
+// From a clone of its own: ours keeps the nodes that later changes name.
+CUgraphExec GraphCopies::instantiate(CUgraph graph, const Place& place) const {
+  CUgraph moved = nullptr;
+  CUgraphExec made = nullptr;
+  if (graph == nullptr || d().graph_clone(&moved, graph) != CUDA_SUCCESS) return nullptr;
+  const bool good = place.partition == nullptr || move_kernels(moved, place);
+  if (!good || d().graph_instantiate(&made, moved, flags_) != CUDA_SUCCESS) made = nullptr;
+  d().graph_destroy(moved);
+  return made;
+}
+
+}  // namespace fico::hook

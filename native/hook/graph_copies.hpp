@@ -1,0 +1,136 @@
+// Our copy of a graph of the program, and its instances for other places than its own: of the whole
+// graph, and of each work of its plan (docs/interception.md, "Graphs").
+//
+// Under a policy instances are built by a thread of ours, and launches take what is there; under
+// `static` and `shuffle` a launch builds what it needs.
+//
+// Threads: the caller holds the graph's lock (Graphs::Exec), except for launch() of what the
+// builder makes meanwhile. The builder holds `build_mutex_` for one instance at a time.
+#pragma once
+
+#include <cuda.h>
+
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <unordered_map>
+#include <vector>
+
+#include "cuda/driver.hpp"
+#include "hook/graph_pieces.hpp"
+#include "hook/live.hpp"
+#include "hook/streams.hpp"
+
+namespace fico::hook {
+
+class GraphCopies : public std::enable_shared_from_this<GraphCopies> {
+ public:
+  using Launch = CUresult (*)(CUgraphExec, CUstream);
+  // Instead of a work: all of them.
+  static constexpr std::uint32_t kWhole = ~std::uint32_t{0};
+
+  GraphCopies(CUcontext context, unsigned long long flags) : context_(context), flags_(flags) {}
+  ~GraphCopies();
+  GraphCopies(const GraphCopies&) = delete;
+  GraphCopies& operator=(const GraphCopies&) = delete;
+
+  // Copies the graph as it is now; what was built of another is destroyed.
+  void adopt(CUgraph graph);
+  // Destroys the copy and all that was built of it.
+  void give_up(const char* reason);
+  // A node of the program's instance was changed: apply(graph, node) makes the same change in ours,
+  // and gives the node that stands for it from then on; false if it can't.
+  template <class Apply>
+  void change(CUgraphNode node, Apply apply);
+
+  // Whether there is a copy; else why not.
+  bool exists() const { return graph_ != nullptr; }
+  const char* why_not() const { return why_not_; }
+  // Of the copy, which exists.
+  const Live::Sequence& sequence();
+  const GraphPieces& pieces();
+  // Whether every work can be launched at home, if nowhere else. If not, that is built.
+  bool can_go_in_pieces();
+
+  enum class Found : std::uint8_t { kLaunched, kMissing, kImpossible };
+  // Launches a work, or the whole graph, as it was built for a place.
+  Found launch(std::uint32_t work, const Place& place, CUstream stream, Launch real,
+               CUresult& result);
+  // Builds it for that place now, or has it built: the whole graph, or all works.
+  void build(std::uint32_t work, const Place& place);
+  void build_soon(const Place& place, bool works);
+
+  // Whether launches build what they need also under a policy (FICO_GRAPH_BUILD=launch, to test).
+  static bool builds_at_launch();
+
+ private:
+  friend class GraphBuilder;
+  // Places for which instances are kept, besides home: some 0.2 MiB of GPU memory a segment of 25
+  // kernels. The one that was not used for longest is given up.
+  static constexpr std::size_t kMaxSpots = 8;
+
+  struct Spot {
+    cuda::Partition* partition;
+    int priority;
+    auto operator<=>(const Spot&) const = default;
+  };
+  static Spot spot_of(const Place& place);
+
+  // nullptr: it can't be built there.
+  struct Instances {
+    std::map<std::uint32_t, CUgraphExec> built;  // by work
+    std::uint64_t used = 0;
+  };
+
+  bool has(std::uint32_t work, const Place& place);
+  // The caller holds build_mutex_ of these three.
+  void destroy();
+  void make_room(const Spot& spot);
+  CUgraphExec instantiate(CUgraph graph, const Place& place) const;
+  CUgraphNode own_node(CUgraphNode node) const;
+
+  const CUcontext context_;
+  const unsigned long long flags_;
+  // Written with the graph's lock and this one held.
+  std::mutex build_mutex_;
+  CUgraph graph_ = nullptr;
+  const char* why_not_ =
+      "a graph with nodes that can't be copied (memory, conditional, device launch)";
+  std::optional<Live::Sequence> sequence_;
+  std::unique_ptr<GraphPieces> pieces_;
+  // The program's node: ours now, where the driver can't tell.
+  std::unordered_map<CUgraphNode, CUgraphNode> replaced_;
+  bool home_is_built_ = false;
+
+  std::mutex instances_mutex_;  // taken last; held while one of them is launched
+  std::map<Spot, Instances> instances_;
+  std::set<std::pair<Spot, bool>> ordered_;  // what the builder is to build: place, works or whole
+  std::uint64_t launches_ = 0;
+};
+
+template <class Apply>
+void GraphCopies::change(CUgraphNode node, Apply apply) {
+  if (graph_ == nullptr) return;
+  const char* reason = nullptr;
+  {
+    const std::lock_guard lock(build_mutex_);
+    const cuda::RelaxedCapture relaxed;
+    destroy();
+    const CUgraphNode ours = own_node(node);
+    CUgraphNode after = ours;
+    if (ours == nullptr) {
+      reason = "an instance of a graph was changed in a node that our copy does not have";
+    } else if (!apply(graph_, after)) {
+      reason = "an instance of a graph was changed in a way that our copy refuses";
+    } else if (after != ours) {
+      replaced_[node] = after;
+    }
+  }
+  if (reason != nullptr) give_up(reason);
+}
+
+}  // namespace fico::hook

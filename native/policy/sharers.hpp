@@ -1,0 +1,119 @@
+// Who is in a request, and what part of the GPU each of them could have.
+#pragma once
+
+#include <algorithm>
+
+#include "policy/view.hpp"
+
+namespace fico::policy {
+
+constexpr std::uint64_t bit(std::uint32_t slot) { return std::uint64_t{1} << slot; }
+static_assert(kMaxTenants <= 64, "sets of tenants are bits of a word");
+
+inline bool in_request(const View& view, std::uint32_t slot) {
+  return view.rows[slot].phase != Phase::kIdle;
+}
+
+inline std::uint64_t in_requests(const View& view) {
+  std::uint64_t slots = 0;
+  for (std::uint32_t slot = 0; slot < view.count; ++slot) {
+    if (in_request(view, slot)) slots |= bit(slot);
+  }
+  return slots;
+}
+
+// Tenants other than self that are there or have work on the device.
+inline bool has_neighbours(const View& view) {
+  for (std::uint32_t slot = 0; slot < view.count; ++slot) {
+    if (view.rival(slot) || (slot != view.self && view.members[slot].present)) return true;
+  }
+  return false;
+}
+
+// The request with the least left.
+inline std::uint32_t shortest_request(const View& view) {
+  std::uint32_t first = view.self;
+  for (std::uint32_t slot = 0; slot < view.count; ++slot) {
+    const float left_us = view.rows[slot].remaining_us;
+    const float least_us = view.rows[first].remaining_us;
+    if (!in_request(view, slot) || left_us > least_us) continue;
+    if (left_us < least_us || slot < first) first = slot;
+  }
+  return first;
+}
+
+// Units that tenants own together.
+inline std::uint32_t owned_by(const View& view, std::uint64_t slots) {
+  std::uint32_t owned = 0;
+  for (std::uint32_t slot = 0; slot < view.count; ++slot) {
+    if ((slots & bit(slot)) != 0) owned += view.members[slot].own.size();
+  }
+  return owned;
+}
+
+// The part of one of those who share the GPU, in proportion to their slices: at least its slice.
+// `before` units are owned by those at lower slots, `owned` by all of them.
+inline Units part_of(const View& view, std::uint32_t slot, std::uint32_t before,
+                     std::uint32_t owned) {
+  owned = std::max(owned, 1U);
+  const std::uint32_t last = before + view.members[slot].own.size();
+  return {static_cast<std::uint16_t>(before * view.unit_count / owned),
+          static_cast<std::uint16_t>(last * view.unit_count / owned)};
+}
+
+// The longest mean kernels, on all units, of those in a request.
+struct LongKernels {
+  double longest_us = 0;
+  double second_us = 0;
+  std::uint32_t slot = 0;  // whose are the longest
+
+  double of_others_us(std::uint32_t self) const { return self == slot ? second_us : longest_us; }
+};
+
+inline LongKernels long_kernels(const View& view) {
+  LongKernels found;
+  for (std::uint32_t slot = 0; slot < view.count; ++slot) {
+    if (!in_request(view, slot) || view.request[slot] == nullptr) continue;
+    const Request& request = *view.request[slot];
+    const double all_us = request.facts.duration_us[view.unit_count - 1];
+    const double mean_us = all_us / std::max(1U, request.kernels);
+    if (mean_us > found.longest_us) {
+      found = {mean_us, found.longest_us, slot};
+    } else {
+      found.second_us = std::max(found.second_us, mean_us);
+    }
+  }
+  return found;
+}
+
+// Whether parts promise more work a second to those in a request than sharing all units: of the
+// rates on parts, of a request alone, sharing reaches what goes beyond one only to
+// `overlap_percent`. Also where a tenant's short kernels are worse off among long ones, even if
+// they go first. `settings`: overlap_percent, gain_percent, wait_us.
+template <typename Settings>
+bool parts_are_faster(const View& view, const Settings& settings) {
+  const std::uint32_t owned = owned_by(view, in_requests(view));
+  const LongKernels kernels = long_kernels(view);
+  std::uint32_t before = 0;
+  double rates = 0;
+  double beside = 0;
+  for (std::uint32_t slot = 0; slot < view.count; ++slot) {
+    if (!in_request(view, slot)) continue;
+    const Units units = part_of(view, slot, before, owned);
+    before += view.members[slot].own.size();
+    if (view.request[slot] == nullptr || units.size() == 0) return false;
+    const auto& duration_us = view.request[slot]->facts.duration_us;
+    const double all_us = duration_us[view.unit_count - 1];
+    const double part_us = duration_us[units.size() - 1];
+    const double rate = all_us / part_us;
+    const double wait_us = std::min(settings.wait_us, kernels.of_others_us(slot) / 2);
+    const double first_us = all_us + wait_us * view.request[slot]->kernels;
+    if (first_us > part_us * view.rows[slot].stretch) return true;
+    rates += rate;
+    beside += rate / view.rows[slot].stretch;
+  }
+  const double shared = 1 + (rates - 1) * settings.overlap_percent / 100;
+  return beside > shared * (1 + settings.gain_percent / 100);
+}
+
+}  // namespace fico::policy
