@@ -78,12 +78,18 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def as_tenant(
-    command: Sequence[str], *, name: str, quota: str | None = None, policy: str | None = None
+    command: Sequence[str],
+    *,
+    name: str,
+    quota: str | None = None,
+    policy: str | None = None,
+    profiles: Sequence[Path] = (),
 ) -> list[str]:
     """The command line that runs a program under Fico."""
     options = ["--name", name]
     options += ["--quota", quota] if quota is not None else []
     options += ["--policy", policy] if policy is not None else []
+    options += [word for profile in profiles for word in ("--profile", str(profile))]
     return [*FICO, "run", *options, "--", *command]
 
 

@@ -4,7 +4,9 @@
 
 A small program (tests/native/launch_bench.cpp) launches an empty kernel on one stream: without
 Fico, and as a tenant under `mps` (pass-through), `static` (confined, no change of partition between
-launches) and `shuffle` (a new partition for every launch). All of them stay alive and take turns,
+launches), `shuffle` (a new partition for every launch) and `fico`, where a profile knows every
+launch: alone in the session, beside a tenant that is idle, and beside one in a request. There every
+launch is decided on, and what that takes is `over_mps_ns`. All of them stay alive and take turns,
 so that a change of the machine's speed meets them alike; the medians are compared. The emulated
 driver runs in its instant mode, where kernels take no time.
 """
@@ -22,17 +24,65 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
+
+from fico import _native
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from helpers import built  # noqa: E402
-from helpers.session import Session, emulated_env  # noqa: E402
+from helpers.session import UNITS, Session, Tenant, emulated_env  # noqa: E402
 
-MODES = ("plain", "mps", "static", "shuffle")
+IDLE, BUSY = "fico, another idle", "fico, another in a request"
+MODES = ("plain", "mps", "static", "shuffle", "fico", IDLE, BUSY)
 SEED = 1
+LAUNCHES = 257
+"""Of a batch of launch_bench, which the profile has as one request."""
+SHORTEST_US = 0.01
+FALL_BACKS = ("unscheduled_launches", "unprofiled_launches", "resyncs", "late_pieces")
+
+
+def write_profile(path: Path) -> None:
+    """What the profile of launch_bench is to the library: so short that nothing waits for room."""
+    shape = (LAUNCHES, len(UNITS))
+    ones = np.ones(LAUNCHES, np.uint32)
+    trace = _native.SimTrace(
+        duration_us=np.full(shape, SHORTEST_US),
+        gap_us=np.zeros(LAUNCHES),
+        blocks=ones,
+        blocks_per_sm=ones,
+        threads=32 * ones,
+        registers=32 * ones,
+        shared_bytes=0 * ones,
+        sensitivity=np.zeros((LAUNCHES, 3)),
+        pressure=np.zeros((LAUNCHES, 3)),
+        right_units=ones,
+        kernel_class=np.zeros(LAUNCHES, np.uint8),
+        bound=np.zeros(LAUNCHES, np.uint8),
+        from_graph=False,
+    )
+    _native.write_kernel_table(str(path), [([("spin", (1, 1, 1), (32, 1, 1))] * LAUNCHES, trace)])
+
+
+def start(session: Session, mode: str, command: list[str], env: dict[str, str]) -> Tenant:
+    """The tenant that launches, and the other one where the mode has one."""
+    if mode.startswith("fico"):
+        profile = session.folder / "profile"
+        write_profile(profile)
+        env = env | {"FICO_PROFILE_TABLE": str(profile)}
+    tenant = session.start(command, quota_units=5, env=env)
+    if mode in (IDLE, BUSY):
+        other = session.start(command, quota_units=5, env=env)
+        # Both have to be there before one of them launches.
+        other.stdin.write("256\n")
+        other.stdout.readline()
+        if mode == BUSY:
+            other.stdin.write("begin\n")
+            other.stdout.readline()
+    return tenant
 
 
 def measure(folder: Path, rounds: int, launches: int) -> dict[str, list[float]]:
@@ -48,15 +98,15 @@ def measure(folder: Path, rounds: int, launches: int) -> dict[str, list[float]]:
     flush: dict[str, Callable[[], object]] = {"plain": plain.stdin.flush}
     answer: dict[str, Callable[[], str]] = {"plain": plain.stdout.readline}
     sessions: list[Session] = []
-    for policy in MODES[1:]:
-        place = folder / policy
+    for number, mode in enumerate(MODES[1:]):
+        place = folder / str(number)
         place.mkdir()
-        session = Session(place, policy)
+        session = Session(place, mode.partition(",")[0])
         sessions.append(session)
-        tenant = session.start(command, quota_units=5, env=env)
-        ask[policy] = tenant.stdin.write
-        flush[policy] = tenant.stdin.flush
-        answer[policy] = tenant.stdout.readline
+        tenant = start(session, mode, command, env)
+        ask[mode] = tenant.stdin.write
+        flush[mode] = tenant.stdin.flush
+        answer[mode] = tenant.stdout.readline
 
     samples: dict[str, list[float]] = {mode: [] for mode in MODES}
     order = list(MODES)
@@ -72,12 +122,15 @@ def measure(folder: Path, rounds: int, launches: int) -> dict[str, list[float]]:
                 samples[mode].append(spent_ns)
     plain.communicate()
     for session in sessions:
+        counters = session.arena.tenants()[0]["counters"]
+        if any(counters[name] for name in FALL_BACKS):
+            raise RuntimeError(f"not all launches were decided on: {counters}")
         session.__exit__()
     return samples
 
 
 def rows_of(samples: dict[str, list[float]]) -> list[dict[str, object]]:
-    base = statistics.median(samples["plain"])
+    base, pass_through = (statistics.median(samples[mode]) for mode in ("plain", "mps"))
     rows: list[dict[str, object]] = []
     for mode in MODES:
         ordered = sorted(samples[mode])
@@ -87,6 +140,7 @@ def rows_of(samples: dict[str, list[float]]) -> list[dict[str, object]]:
                 "mode": mode,
                 "launch_ns": round(median, 1),
                 "added_ns": round(median - base, 1),
+                "over_mps_ns": round(median - pass_through, 1),
                 "p10_ns": ordered[len(ordered) // 10],
                 "p90_ns": ordered[len(ordered) * 9 // 10],
                 "rounds": len(ordered),
@@ -111,10 +165,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = rows_of(measure(Path(folder), options.rounds, options.launches))
     table = Table(title="a kernel launch on the emulated driver, ns (median)")
-    for column in ("mode", "launch", "added", "p10", "p90"):
+    for column in ("mode", "launch", "added", "over mps", "p10", "p90"):
         table.add_column(column, justify="left" if column == "mode" else "right")
     for row in rows:
-        table.add_row(*(str(row[k]) for k in ("mode", "launch_ns", "added_ns", "p10_ns", "p90_ns")))
+        columns = ("mode", "launch_ns", "added_ns", "over_mps_ns", "p10_ns", "p90_ns")
+        table.add_row(*(str(row[name]) for name in columns))
     Console().print(table)
     if options.output:
         result = {

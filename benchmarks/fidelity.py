@@ -1,16 +1,18 @@
 r"""How near the simulator is to the GPU: results of a suite in both, cell by cell, in one file.
 
-    fico bench run poster --rounds 3 --policies mps,mps-quota,static,timeslice \
-        --capacity-of benchmarks/results/h200/poster --out build/sim
-    python benchmarks/fidelity.py build/sim benchmarks/results/h200/poster [SIM GPU...]
+    python benchmarks/fidelity.py --simulate build/sim benchmarks/results/h200/{poster,mixed,light}
+    python benchmarks/fidelity.py SIM GPU [SIM GPU...]
     python benchmarks/fidelity.py --profiles DIR
 
-With `--profiles` also the cells of `latencies.json` that have several tenants in closed loop,
-simulated on the profiles of a folder; each tenant of a cell is a row there.
+With `--simulate` the suites of measured results are run in the simulator under the policies that
+were measured, into a folder each; else both folders are given. With `--profiles` also the cells of
+`latencies.json` that have several tenants in closed loop, simulated on the profiles of a folder;
+each tenant of a cell is a row there.
 
 Windows and arrivals have to be the same in both: the same seed, requests, rounds and capacities.
-Half of the cells are held out: whoever calibrates the simulator leaves them alone. Which half
-depends on the names of the cells alone. Rows go to benchmarks/results/h200/fidelity.json.
+Runs that are not valid in both are left out, and counted by their reason. Half of the cells are
+held out: whoever calibrates the simulator leaves them alone. Which half depends on the names of the
+cells alone. Rows go to benchmarks/results/h200/fidelity.json.
 """
 
 from __future__ import annotations
@@ -19,6 +21,10 @@ import argparse
 import hashlib
 import json
 import statistics
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +90,51 @@ def row(difference: Difference) -> dict[str, Any]:
     }
 
 
+def simulated(measured: Path, out: Path) -> Path:
+    """The suite of measured results in the simulator, on the same arrivals; gives the folder."""
+    header = read_header(measured)
+    policies = dict.fromkeys(row["policy"] for row in read_summary(measured)["cells"])
+    folder = out / measured.name
+    command = [sys.executable, "-m", "fico.cli", "bench", "run", header.suite]
+    command += ["--seed", str(header.seed), "--requests", str(header.requests)]
+    command += ["--rounds", str(header.rounds), "--policies", ",".join(policies)]
+    command += ["--capacity-of", str(measured), "--out", str(folder)]
+    done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+    if done.returncode != 0:  # which has said why
+        sys.exit(done.returncode)
+    return folder
+
+
+def left_out(simulated: dict[str, Any], measured: dict[str, Any]) -> Counter[str]:
+    """How many measured runs are in no row, by the reason."""
+    known = {(row["cell"], row["policy"]): row["valid"] for row in simulated["cells"]}
+    reasons: Counter[str] = Counter()
+    for row in measured["cells"]:
+        valid = known.get((row["cell"], row["policy"]))
+        if not row["valid"]:
+            reasons["not valid as measured"] += 1
+        elif not valid:
+            reasons["not simulated" if valid is None else "not valid in the simulator"] += 1
+    return reasons
+
+
+def by_policy(found: Sequence[Difference]) -> dict[str, Any]:
+    """Errors policy by policy; negative is too fast in the simulator."""
+    errors: dict[str, list[float]] = {}
+    for difference in found:
+        errors.setdefault(difference.second["policy"], []).append(difference.error_pct)
+    found_by: dict[str, Any] = {}
+    for policy, mine in sorted(errors.items()):
+        worst = max(mine, key=abs)
+        found_by[policy] = {
+            "rows": len(mine),
+            "median_error_pct": round(statistics.median([abs(error) for error in mine]), 3),
+            "worst_error_pct": round(worst, 3),
+            "bias_pct": round(statistics.median(mine), 3),
+        }
+    return found_by
+
+
 def summed_up(found: list[Difference]) -> dict[str, Any]:
     errors = [abs(difference.error_pct) for difference in found]
     agrees = order_agrees(found)
@@ -98,19 +149,30 @@ def summed_up(found: list[Difference]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", nargs="*", type=Path, metavar="SIM GPU")
+    parser.add_argument(
+        "--simulate", type=Path, metavar="DIR", help="give measured folders only; simulate into DIR"
+    )
     parser.add_argument("--profiles", type=Path, help="folder with profiles, for latencies.json")
     parser.add_argument("--out", type=Path, default=OUTPUT)
     options = parser.parse_args()
-    if len(options.folders) % 2 or not (options.folders or options.profiles):
-        parser.error("give pairs of folders: simulated, measured; or --profiles")
+    if not (options.folders or options.profiles):
+        parser.error("give folders, or --profiles")
+    if options.simulate:
+        pairs = [(simulated(folder, options.simulate), folder) for folder in options.folders]
+    elif len(options.folders) % 2:
+        parser.error("give pairs of folders: simulated, measured; or --simulate")
+    else:
+        pairs = list(zip(options.folders[::2], options.folders[1::2], strict=True))
     found: list[Difference] = []
     gpus: set[str] = set()
-    for simulated, measured in zip(options.folders[::2], options.folders[1::2], strict=True):
-        same = [replace(read_header(f), device="", gpu="") for f in (simulated, measured)]
+    missing: Counter[str] = Counter()
+    for first, second in pairs:
+        same = [replace(read_header(folder), device="", gpu="") for folder in (first, second)]
         if same[0] != same[1]:
-            parser.error(f"{simulated} and {measured} are not of the same cells: {same}")
-        summaries = read_summary(simulated), read_summary(measured)
+            parser.error(f"{first} and {second} are not of the same cells: {same}")
+        summaries = read_summary(first), read_summary(second)
         found += differences(*summaries)
+        missing += left_out(*summaries)
         gpus.add(summaries[1]["gpu"])
     if options.profiles:
         found += closed_loops(options.profiles)
@@ -122,11 +184,14 @@ def main() -> None:
         "all": summed_up(found),
         "held_out": summed_up(held_out),
         "calibrated": summed_up(calibrated),
+        "policies": by_policy(found),
+        "left_out": dict(missing),
         "rows": [row(difference) for difference in found],
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(content, indent=1) + "\n")
-    print(json.dumps({key: content[key] for key in ("all", "held_out", "calibrated")}, indent=1))
+    del content["rows"]
+    print(json.dumps(content, indent=1))
 
 
 if __name__ == "__main__":

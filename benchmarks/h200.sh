@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs benchmarks on a machine with a GPU and brings their results together:
 #
-#   benchmarks/h200.sh transparency|partitions|overhead|mps_cost|example|gpu-tests|emulated|bench...      or  STEP='transparency --only jax'
+#   benchmarks/h200.sh transparency|partitions|overhead|mps_cost|example|gpu-tests|emulated|bench|light|ablation...
+#   STEP with options: 'transparency --only jax', 'bench light --policies fico,mps,static', 'light mixed'
 #
 # Installs the package into a folder of its own, with the wheels of .whl if there are some. Results
 # and logs go to $OUT (default: build/benchmarks/out), the tables to standard output at the end.
@@ -50,6 +51,17 @@ step() {
       "${limit[@]}" python3 -m fico.cli bench run "$suite" --device cuda --out "$out/$suite" \
         --budget-s $((${FICO_STEP_S:-560} - 60)) "${@:3}"
       ;;
+    light)  # the figures of a light tenant, from the results of bench here or before: light [SUITE]
+      local suite=${2:-light}
+      local results=$out/$suite
+      [ -d "$results" ] || results=benchmarks/results/h200/$suite
+      python3 benchmarks/light.py "$results" --output "$out/$suite.json" "${@:3}"
+      ;;
+    ablation)  # goes on where its results end
+      [ -d benchmarks/results/h200/ablation ] && cp -rn benchmarks/results/h200/ablation "$out/"
+      "${limit[@]}" python3 benchmarks/live_ablation.py --output "$out/ablation.json" \
+        --budget-s $((${FICO_STEP_S:-560} - 60)) "${@:2}"
+      ;;
     emulated)  # the cost of a launch on the emulated driver, where there are cores enough
       cmake -S . -B build/tests -G Ninja -DFICO_TEST_PROGRAMS=ON -DCMAKE_BUILD_TYPE=Release >/dev/null
       cmake --build build/tests >build/tests.log 2>&1 || { tail -20 build/tests.log; return 1; }
@@ -68,7 +80,7 @@ for step in "$@"; do
   # A step may have options of its own.
   read -ra words <<<"$step"
   name=${words[0]}
-  case $name in transparency | partitions | overhead | mps_cost | example | gpu-tests | emulated | bench) ;; *) echo "no step $name"; exit 2 ;; esac
+  case $name in transparency | partitions | overhead | mps_cost | example | gpu-tests | emulated | bench | light | ablation) ;; *) echo "no step $name"; exit 2 ;; esac
   echo "== $step"
   step "$name" "${words[@]:1}" 2>&1 | tee "$out/$name.log"
   status=${PIPESTATUS[0]}

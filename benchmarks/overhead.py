@@ -1,12 +1,17 @@
 """What Fico costs a tenant that has the GPU to itself: requests, start-up, GPU memory.
 
-    python benchmarks/overhead.py [--rounds 6] [--generations 2] [--budget-s 480] [--output FILE]
+    python benchmarks/overhead.py [--policy fico] [--profiles DIR] [--rounds 6] [--generations 2]
+                                  [--budget-s 480] [--output FILE]
 
 Requests: three servers of the same models (programs/vision_server.py) live at the same time and
 take turns, so that a change of the machine's speed meets all: without Fico and MPS (`without_ms`),
-as a client of MPS alone (`mps_ms`), and under `fico run` (`with_ms`). Only one works at a time, and
-their threads that launch share one core. Every generation starts three new processes. A figure is
-the median of the medians of all turns.
+as a client of MPS alone (`mps_ms`), and under `fico run` with the models' profiles (`with_ms`).
+Only one works at a time, and their threads that launch share one core. Every generation starts
+three new processes. A figure is the median of the medians of all turns.
+
+Each round is run twice: while the server is the only tenant of the session, and (`idle_...`) while
+there is another one that does nothing, which comes and goes. Each half is compared with what the
+other servers have done in it.
 
 Start-up: from starting a small program to its first result from the GPU. Memory: what the GPU has
 less of while that program lives. Both beside a running session with another tenant.
@@ -21,10 +26,13 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import common
+from fico.bench.served_profiles import usable_profiles
+from fico.runtime.gpus import find_gpu, selected_gpu
 from partitions import median_us
 
 SEED = 1
@@ -32,14 +40,22 @@ MODELS = ("resnet152", "resnet101", "densenet201", "vgg16", "mobilenet_v2")
 BATCHES = (1, 8)
 MODES = ("graph", "eager")
 KINDS = ("plain", "mps", "fico")
+ALONE, IDLE = "", "idle_"
+"""Whether there is another tenant: what the names of figures begin with."""
 CORE = 3
 LOAD_WITHIN_S = 240.0
 
 Cell = tuple[str, int, str]
-Samples = dict[tuple[Cell, str], list[float]]
+Samples = dict[tuple[Cell, str, str], list[float]]
 
 
-def start_servers(models: Sequence[str]) -> dict[str, common.Child]:
+def cells_of(models: Sequence[str]) -> list[Cell]:
+    return [(model, batch, mode) for model in models for batch in BATCHES for mode in MODES]
+
+
+def start_servers(
+    models: Sequence[str], policy: str, profiles: Sequence[Path]
+) -> dict[str, common.Child]:
     """A server of each kind, all ready. Fico's comes first, since its session starts MPS."""
     script = str(common.PROGRAMS / "vision_server.py")
     command = [
@@ -50,7 +66,7 @@ def start_servers(models: Sequence[str]) -> dict[str, common.Child]:
         "--models",
         ",".join(models),
     ]
-    tenant = common.as_tenant(command, name="server", policy="static")
+    tenant = common.as_tenant(command, name="server", policy=policy, profiles=profiles)
     log = common.BUILD / "logs" / "vision_server"
     servers = {"fico": common.Child(tenant, common.environment(), log)}
     try:
@@ -71,61 +87,81 @@ def start_servers(models: Sequence[str]) -> dict[str, common.Child]:
     return servers
 
 
+@contextmanager
+def idle_tenant() -> Iterator[None]:
+    """A tenant that has used the GPU and does nothing more."""
+    command = common.as_tenant([str(common.built("burner", "burner.cu"))], name="idle")
+    tenant = common.Child(command, common.environment(), common.BUILD / "logs" / "burner-idle")
+    try:
+        tenant.hear()
+        yield
+    finally:
+        tenant.close()
+
+
 def measure_requests(
-    models: Sequence[str], rounds: int, turn_s: float, deadline: float, source: random.Random
+    servers: dict[str, common.Child],
+    cells: Sequence[Cell],
+    rounds: int,
+    turn_s: float,
+    deadline: float,
+    source: random.Random,
 ) -> Samples:
     """Medians of all turns of one generation of servers, in milliseconds."""
     samples: Samples = {}
-    servers = start_servers(models)
-    try:
-        cells: list[Cell] = [(m, b, mode) for m in models for b in BATCHES for mode in MODES]
-        for number in range(rounds):
-            if number > 0 and time.monotonic() > deadline:
-                common.note(f"the time is up after {number} rounds")
-                break
-            for cell in cells:
-                order = list(KINDS)
-                source.shuffle(order)
-                for kind in order:
-                    answer = json.loads(servers[kind].ask(" ".join(map(str, (*cell, turn_s)))))
-                    samples.setdefault((cell, kind), []).append(answer["median_ms"])
-    finally:
-        for server in servers.values():
-            server.close()
+    for number in range(rounds):
+        if number > 0 and time.monotonic() > deadline:
+            common.note(f"the time is up after {number} rounds")
+            break
+        for company in (ALONE, IDLE):
+            with idle_tenant() if company == IDLE else nullcontext():
+                for cell in cells:
+                    order = list(KINDS)
+                    source.shuffle(order)
+                    for kind in order:
+                        answer = json.loads(servers[kind].ask(" ".join(map(str, (*cell, turn_s)))))
+                        samples.setdefault((cell, kind, company), []).append(answer["median_ms"])
     return samples
 
 
-def request_rows(generations: Sequence[Samples]) -> list[common.Row]:
+def request_rows(generations: Sequence[Samples], unprofiled: Sequence[str]) -> list[common.Row]:
     """A row per model, batch and mode."""
     rows = []
-    for cell in generations[0]:
-        if cell[1] != "plain":
-            continue
-        name, batch, mode = cell[0]
-        turns = {kind: [t for g in generations for t in g[cell[0], kind]] for kind in KINDS}
-        medians = {kind: statistics.median(turns[kind]) for kind in KINDS}
-        each = [
-            100
-            * (statistics.median(g[cell[0], "fico"]) / statistics.median(g[cell[0], "plain"]) - 1)
-            for g in generations
-        ]
-        rows.append(
-            {
-                "program": name,
-                "batch": batch,
-                "mode": mode,
-                "without_ms": round(medians["plain"], 5),
-                "mps_ms": round(medians["mps"], 5),
-                "with_ms": round(medians["fico"], 5),
-                "overhead_pct": round(100 * (medians["fico"] / medians["plain"] - 1), 3),
-                "over_mps_pct": round(100 * (medians["fico"] / medians["mps"] - 1), 3),
-                "generations_pct": [round(pct, 3) for pct in each],
-                "without_spread_pct": round(common.spread_pct(turns["plain"]), 3),
-                "with_spread_pct": round(common.spread_pct(turns["fico"]), 3),
-                "turns": len(turns["plain"]),
-            }
-        )
+    for cell in dict.fromkeys(cell for cell, _, _ in generations[0]):
+        name, batch, mode = cell
+        row: common.Row = {"program": name, "batch": batch, "mode": mode}
+        row["profiled"] = profile_name(cell) not in unprofiled
+        for company in (ALONE, IDLE):
+            found = figures(generations, cell, company)
+            row |= {company + figure: value for figure, value in found}
+        rows.append(row)
     return rows
+
+
+def figures(
+    generations: Sequence[Samples], cell: Cell, company: str
+) -> Iterator[tuple[str, float | list[float]]]:
+    """What all turns say of a cell, with another tenant or without."""
+    turns = {kind: [t for g in generations for t in g[cell, kind, company]] for kind in KINDS}
+    medians = {kind: statistics.median(turns[kind]) for kind in KINDS}
+    each = [
+        statistics.median(g[cell, "fico", company]) / statistics.median(g[cell, "plain", company])
+        for g in generations
+    ]
+    yield "without_ms", round(medians["plain"], 5)
+    yield "mps_ms", round(medians["mps"], 5)
+    yield "with_ms", round(medians["fico"], 5)
+    yield "overhead_pct", round(100 * (medians["fico"] / medians["plain"] - 1), 3)
+    yield "over_mps_pct", round(100 * (medians["fico"] / medians["mps"] - 1), 3)
+    yield "generations_pct", [round(100 * (ratio - 1), 3) for ratio in each]
+    yield "without_spread_pct", round(common.spread_pct(turns["plain"]), 3)
+    yield "with_spread_pct", round(common.spread_pct(turns["fico"]), 3)
+    yield "turns", len(turns["plain"])
+
+
+def profile_name(cell: Cell) -> str:
+    name, batch, mode = cell
+    return f"{name}-bs{batch}-{mode}"
 
 
 def used_mib() -> float:
@@ -217,11 +253,21 @@ def main() -> int:
     parser.add_argument("--turn-s", type=float, default=0.25)
     parser.add_argument("--starts", type=int, default=12)
     parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--policy", default="fico", help="of the session of the servers")
+    parser.add_argument(
+        "--profiles", type=Path, action="append", default=[], help="folders before what ships"
+    )
     parser.add_argument("--budget-s", type=float, default=480, help="start no round after this")
     parser.add_argument("--output", type=Path, default=common.RESULTS / "overhead.json")
     options = parser.parse_args()
     deadline = time.monotonic() + options.budget_s
-    head = common.header([SEED])
+    models = options.models.split(",")
+    cells = cells_of(models)
+    gpu = find_gpu(selected_gpu(None))
+    profiles, unprofiled = usable_profiles(map(profile_name, cells), options.profiles, gpu)
+    if unprofiled:
+        common.note(f"without a profile of their own: {', '.join(unprofiled)}")
+    head = common.header([SEED]) | {"policy": options.policy}
     source = random.Random(SEED)
     rows: list[common.Row] = []
     common.end_session()
@@ -230,26 +276,31 @@ def main() -> int:
         common.write(options.output, head, rows, start=start, memory=memory)
         common.end_session()
         generations: list[Samples] = []
-        models = options.models.split(",")
         for number in range(options.generations):
             if time.monotonic() > deadline:
                 break
             common.note(f"generation {number + 1} of {options.generations}")
             left_s = deadline - time.monotonic()
             until = time.monotonic() + left_s / (options.generations - number)
-            generations.append(
-                measure_requests(models, options.rounds, options.turn_s, until, source)
-            )
-            rows = request_rows(generations)
+            servers = start_servers(models, options.policy, profiles)
+            try:
+                generations.append(
+                    measure_requests(servers, cells, options.rounds, options.turn_s, until, source)
+                )
+            finally:
+                for server in servers.values():
+                    server.close()
+            rows = request_rows(generations, list(unprofiled))
             common.write(options.output, head, rows, start=start, memory=memory)
             common.end_session()
     finally:
         common.end_session()
     common.show([start], list(start))
     common.show(memory, list(memory[0]))
-    columns = ["program", "batch", "mode", "without_ms", "mps_ms", "with_ms", "overhead_pct"]
-    spreads = ["over_mps_pct", "generations_pct", "without_spread_pct", "with_spread_pct", "turns"]
-    common.show(rows, [*columns, *spreads])
+    columns = ["program", "batch", "mode", "profiled", "without_ms", "mps_ms", "with_ms"]
+    percents = ["overhead_pct", "over_mps_pct", "idle_overhead_pct", "idle_over_mps_pct"]
+    spreads = ["generations_pct", "without_spread_pct", "with_spread_pct", "turns"]
+    common.show(rows, [*columns, *percents, *spreads])
     return 0
 
 

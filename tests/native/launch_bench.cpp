@@ -1,7 +1,8 @@
 // Measures the time of a kernel launch in its caller. Each line `COUNT` on the standard input is
 // answered by the nanoseconds per launch over COUNT launches on one stream. During a batch a host
 // function holds the stream, so that the device takes no CPU time and no lock from the caller; it
-// is waited for outside of the measured time.
+// is waited for outside of the measured time. A batch is BATCH + 1 launches; a line `begin` makes
+// the first of them alone, and is answered by `begun`.
 #include <cuda.h>
 #include <dlfcn.h>
 
@@ -10,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <string>
 
 namespace {
 
@@ -67,7 +69,14 @@ int main() {
   require(FICO_ENTRY(cuStreamCreate)(&stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate");
 
   std::atomic<bool> held{false};
-  for (int count = 0; std::cin >> count;) {
+  for (std::string line; std::getline(std::cin, line);) {
+    if (line == "begin") {
+      require(launch(spin, 1, 1, 1, 32, 1, 1, 0, stream, nullptr, nullptr), "cuLaunchKernel");
+      std::puts("begun");
+      std::fflush(stdout);
+      continue;
+    }
+    const auto count = static_cast<int>(std::strtol(line.c_str(), nullptr, 10));
     std::chrono::nanoseconds spent{0};
     for (int done = 0; done < count; done += kBatch) {
       held.store(true);

@@ -174,6 +174,9 @@ def test_differences_are_of_what_is_valid_in_both() -> None:
     found = differences(first, second)
     assert [round(difference.error_pct, 6) for difference in found] == [10, -25]
     assert order_agrees(found) == {"a": False}
+    for one in second["cells"]:
+        one["n"] = 1
+    assert order_agrees(found) == {}
 
 
 def test_policies_that_are_alike_are_in_no_order() -> None:

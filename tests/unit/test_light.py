@@ -30,7 +30,7 @@ COUNT = 100
 
 def loop(each_us: float, count: int = COUNT) -> Served:
     """A closed loop of equal requests."""
-    ends = each_us * np.arange(1, count + 1)
+    ends = each_us * np.arange(1.0, count + 1)
     return Served(ends - each_us, ends, None)
 
 
@@ -49,7 +49,7 @@ ARRIVING = Cell.of([LIGHT, HEAVY], [60, 40], "medium+closed")
 
 def arriving(policy: str, each_us: float, heavy_us: float) -> Run:
     """A request of the light one every 10 ms, 100 in a second: a twentieth of the time."""
-    at = 10e3 * np.arange(COUNT)
+    at = 10e3 * np.arange(float(COUNT))
     return run(ARRIVING, policy, [Served(at, at + each_us, None), loop(heavy_us)])
 
 
@@ -127,7 +127,8 @@ def test_alone_is_under_mps_and_valid() -> None:
     assert alone_by_model([run(cell, "fico", [loop(500.0)])]) == {}
     assert alone_by_model([run(cell, "mps", [loop(500.0, 5)])]) == {}
     (found,) = alone_by_model([run(cell, "mps", [loop(500.0)])]).values()
-    assert (found.mean_us, found.p99_us) == (pytest.approx(500), pytest.approx(500))
+    assert found.mean_us == pytest.approx(500)
+    assert found.p99_us == pytest.approx(500)
 
 
 def test_requests_wait_for_those_before_them() -> None:

@@ -80,7 +80,7 @@ def suites() -> tuple[Suite, ...]:
         ),
         Suite(
             "light",
-            "a light model beside a heavy one: some 5 minutes on a GPU for 4 policies",
+            "a light model beside a heavy one: 5 minutes of a GPU for 4 policies",
             80,
             _alone(*_LIGHT)
             + tuple(
