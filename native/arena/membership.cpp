@@ -191,6 +191,8 @@ Member join(const Arena& arena, const Wish& wish, pid_t pid) {
     for (auto& counter : tenant.counters) counter.store(0);
     tenant.note_count.store(0);
     tenant.seat.store(0);
+    tenant.beat_ns.store(0);
+    tenant.row.clear();
     tenant.quota.store(wish.quota);
     tenant.priority.store(wish.priority);
     tenant.memory_bytes = wish.memory_bytes;

@@ -43,21 +43,26 @@ double Pacer::now_us() const {
 bool Pacer::is_ready() {
   Tenant& tenant = Tenant::self();
   if (!tenant.is_active()) return false;
-  try {
-    if (!seat_) {
-      // Another process of the tenant may have it, until it ends.
-      const std::uint64_t now_ns = base::monotonic_ns();
-      if (now_ns < next_try_ns_) return false;
-      next_try_ns_ = now_ns + kRetry_ns;
-      seat_.emplace(tenant.arena(), tenant.slot(), base::identify(getpid()));
-      if (!seat_->is_taken()) {
-        seat_.reset();
-        return false;
-      }
+  if (!seat_) {
+    // Another process of the tenant may have it, until it ends.
+    const std::uint64_t now_ns = base::monotonic_ns();
+    if (now_ns < next_try_ns_) return false;
+    next_try_ns_ = now_ns + kRetry_ns;
+    seat_.emplace(tenant.arena(), tenant.slot(), base::identify(getpid()));
+    if (!seat_->is_taken()) {
+      seat_.reset();
+      return false;
     }
+  }
+  return refresh();
+}
+
+// Whether the session is scheduled still, with what has changed in it.
+bool Pacer::refresh() {
+  try {
     return seat_->refresh();
   } catch (const std::exception& error) {
-    tenant.count(Counter::driver_errors, "the session's policy could not be read");
+    Tenant::self().count(Counter::driver_errors, "the session's policy could not be read");
     base::log_line("launches are not scheduled: %s", error.what());
     return false;
   }
@@ -106,7 +111,7 @@ sched::Decision Pacer::decide() {
     alone_ = false;
     const bool too_long = base::monotonic_ns() - begin_ns >
                           kLongestWait_ns * static_cast<std::uint64_t>(clock_scale_);
-    if (too_long || !seat_->refresh()) {
+    if (too_long || !refresh()) {
       if (too_long) Tenant::self().count(Counter::late_pieces);
       decision.grant.units = seat_->all();
       decision.grant.level = policy::kLevelLast;
@@ -120,14 +125,14 @@ sched::Decision Pacer::decide() {
 }
 
 void Pacer::mark(const Issue& issue, double takes_us) {
+  if (issue.context() == nullptr) return;  // no stream of ours: nobody says when it ends
   Mark mark{nullptr, issue.context(), takes_us, now_us()};
   const auto spare = std::ranges::find(spare_, mark.context, &Mark::context);
   if (spare != spare_.end()) {
     mark.event = spare->event;
     spare_.erase(spare);
   } else {
-    std::optional<cuda::Current> current;
-    if (mark.context != nullptr) current.emplace(mark.context);
+    const cuda::Current current(mark.context);
     const cuda::RelaxedCapture relaxed;
     if (d().event_create(&mark.event, CU_EVENT_DISABLE_TIMING) != CUDA_SUCCESS) return;
   }
@@ -259,6 +264,7 @@ Target Pacer::before_launch(const std::optional<Live::Position>& position) {
 void Pacer::launched(const Issue& issue, const std::optional<Live::Position>& position) {
   const std::unique_lock lock = lock_briefly();
   if (!lock.owns_lock() || plan_ == nullptr) return;
+  if (position && plan_ != *position->plan) return;  // another thread has begun a request meanwhile
   if (!position) {
     if (Live::self() != nullptr) return;
     // Any launch may be the last one.
@@ -275,7 +281,8 @@ void Pacer::launched(const Issue& issue, const std::optional<Live::Position>& po
 }
 
 void Pacer::poke() {
-  if (!outstanding_.load(std::memory_order_relaxed)) return;
+  // Not in a forked child: the row is its parent's.
+  if (!outstanding_.load(std::memory_order_relaxed) || !Tenant::self().is_active()) return;
   const std::unique_lock lock(mutex_, std::try_to_lock);
   if (!lock.owns_lock() || plan_ == nullptr) return;
   reap();

@@ -78,7 +78,7 @@ class Pacer {
   void tick();
 
   // A request that was launched without others in one; 0: there was none yet.
-  double last_alone_us() const { return last_alone_us_; }
+  double last_alone_us() const { return last_alone_us_.load(std::memory_order_relaxed); }
 
   // The contexts' events have gone with them.
   void forget();
@@ -102,6 +102,7 @@ class Pacer {
 
   Pacer();
   bool is_ready();
+  bool refresh();
   double now_us() const;
   sched::Decision decide();
   Target target_of(const policy::Grant& grant) const;
@@ -131,7 +132,7 @@ class Pacer {
   std::vector<Mark> spare_;
   double piece_us_ = 0;  // what the last decision let go takes, by the profile
   Target last_target_;
-  double last_alone_us_ = 0;
+  std::atomic<double> last_alone_us_{0};
   std::atomic<bool> outstanding_{false};  // a request is in flight: worth a poke
 };
 
