@@ -103,7 +103,7 @@ void Pacer::finish() {
 sched::Decision Pacer::decide() {
   const std::uint64_t begin_ns = base::monotonic_ns();
   for (;;) {
-    sched::Decision decision = seat_->want(now_us());
+    const sched::Decision decision = seat_->want(now_us());
     if (decision.grant.run) {
       alone_ = alone_ && !seat_->is_contended();
       return decision;
@@ -113,10 +113,7 @@ sched::Decision Pacer::decide() {
                           kLongestWait_ns * static_cast<std::uint64_t>(clock_scale_);
     if (too_long || !refresh()) {
       if (too_long) Tenant::self().count(Counter::late_pieces);
-      decision.grant.units = seat_->all();
-      decision.grant.level = policy::kLevelLast;
-      decision.last = static_cast<std::uint32_t>(plan_->work.size());
-      return decision;
+      return seat_->rest();
     }
     seat_->beat();
     reap();

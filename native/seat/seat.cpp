@@ -124,6 +124,8 @@ bool Seat::has_company() const {
 
 void Seat::publish(const sched::Plan* plan) {
   arena::Tenant& tenant = arena_.tenant(slot_);
+  // The slot may be another's, once the tenant has left.
+  if (tenant.generation.load(std::memory_order_acquire) != generation_) return;
   const policy::Row& row = board_.rows[slot_];
   if (plan != nullptr && row.work < plan->work.size())
     tenant.work.write(plan->work[row.work].facts);
@@ -159,6 +161,12 @@ sched::Decision Seat::want(double now_us) {
   core_->confirm(now_us, slot_, decision.grant);
   if (!decision.grant.exclusive || claimed != decision.grant.units) publish(plan_);
   return decision;
+}
+
+sched::Decision Seat::rest() const {
+  return {.grant = {.units = all()},
+          .first = board_.rows[slot_].work,
+          .last = static_cast<std::uint32_t>(plan_->work.size())};
 }
 
 void Seat::advance(double now_us) { core_->advance(now_us, slot_); }

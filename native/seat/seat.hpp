@@ -30,6 +30,8 @@ class Seat {
   void begin(double now_us, const sched::Plan& plan);
   // As Core::want(), with what the others publish now.
   sched::Decision want(double now_us);
+  // All that is left of the request, on all units, whatever the policy says.
+  sched::Decision rest() const;
   // The device can take what comes after the last decision.
   void advance(double now_us);
   // The program is somewhere else in its request than the decisions say.
