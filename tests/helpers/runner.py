@@ -7,7 +7,7 @@ import select
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -138,12 +138,21 @@ def plain(seed: int | None, reach: str = "dlsym") -> Runner:
     return Runner(f"plain, seed {seed}, {reach}", start)
 
 
-def tenant(session: Session, mode: str, seed: int | None, quota_units: int, reach: str) -> Runner:
+def tenant(
+    session: Session,
+    mode: str,
+    seed: int | None,
+    quota_units: int,
+    reach: str,
+    more_env: Mapping[str, str] | None = None,
+) -> Runner:
     """The program as a tenant of a session; `mode` only names it."""
 
     def start() -> Process:
         made: Tenant = session.start(
-            runner_program(reach), quota_units=quota_units, env=emulated_env(seed)
+            runner_program(reach),
+            quota_units=quota_units,
+            env=emulated_env(seed) | dict(more_env or {}),
         )
 
         def finish() -> str:

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from fico import _native
+from fico.runtime.traces import trace_of
 from helpers import built
 from helpers.cut_graph_rules import CUT_RULES
+from helpers.profiles import synthetic_profile
 from helpers.race_free import Buffers
 from helpers.runner import Runner, check, tenant
 from helpers.session import Session, Tenant, emulated_env
@@ -299,10 +301,14 @@ def test_tenants_that_lose_their_session_in_a_request(live: Live) -> None:
         for each in tenants:
             live.arena.leave(each.slot, each.generation)
         for each in tenants:
+            live.session.until(
+                lambda said=each.stderr: "the session was ended" in said(),  # type: ignore[misc]
+                20,
+                "the tenant notices",
+            )
             each.stdin.write("\n")
             assert each.stdout.readline().startswith("right"), each.stderr()
             assert each.wait() == 0
-            assert "the session was ended" in each.stderr()
 
 
 def test_all_policies_in_turn(tmp_path: Path) -> None:
@@ -376,6 +382,42 @@ def test_threads_launch_at_the_same_time(pair: tuple[Session, list[Runner]]) -> 
     for row in session.arena.tenants():
         assert row["counters"]["driver_errors"] == 0, row
         assert row["counters"]["pieces"] > 0, row
+
+
+@pytest.fixture
+def profiled(tmp_path: Path) -> Iterator[tuple[Session, Runner]]:
+    """A runner whose profile knows requests of 60 launches, beside another tenant."""
+    rows: list[_native.TableRow] = [
+        ("mix2" if i % 3 == 2 else "mix", (4, 1, 1), (32, 1, 1)) for i in range(60)
+    ]
+    known = trace_of(synthetic_profile("resnet152-bs8-graph").launches[:60], from_graph=False)
+    table = tmp_path / "table"
+    _native.write_kernel_table(str(table), [(rows, known)])
+    with Session(tmp_path, "jumble") as session:
+        session.arena.join("neighbour", os.getpid())
+        made = tenant(session, "profiled", 1, 3, "dlsym", {"FICO_PROFILE_TABLE": str(table)})
+        yield session, made
+        made.close()
+
+
+def test_threads_beside_requests_of_a_profile(profiled: tuple[Session, Runner]) -> None:
+    """GIVEN a thread that launches requests of the profile, kernel by kernel, and others that launch
+    graphs and kernels THEN memory is right: their requests begin in the midst of each other."""
+    session, runner = profiled
+    for seed in range(8):
+        others = threads(3, 24, seed).splitlines()
+        lines = ["0 stream_create s9 1 0"]
+        for _ in range(3):
+            lines += [
+                f"3 launch s9 plain {'mix2 d3 d3' if i % 3 == 2 else 'mix d3'} {i}"
+                for i in range(60)
+            ]
+            lines.append("3 stream_sync s9")
+        lines[1:1] = ["0 post p9", "3 await p9"]
+        check(runner, "\n".join([*others, *lines]) + "\n")
+    (row,) = (row for row in session.arena.tenants() if row["name"] != "neighbour")
+    assert row["counters"]["requests"] > 0
+    assert row["counters"]["driver_errors"] == 0
 
 
 STREAMS = "0 stream_create s0 0 0; 0 stream_create s1 0 0; 0 stream_create s2 1 0"
