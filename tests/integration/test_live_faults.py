@@ -376,7 +376,7 @@ def pair(tmp_path: Path, schedule: Schedule) -> Iterator[tuple[Session, list[Run
 
 def test_threads_launch_at_the_same_time(pair: tuple[Session, list[Runner]]) -> None:
     session, runners = pair
-    for seed in range(6):
+    for seed in range(3):
         for each in runners:
             check(each, threads(4, 24, seed))
     for row in session.arena.tenants():
@@ -401,10 +401,10 @@ def profiled(tmp_path: Path) -> Iterator[tuple[Session, Runner]]:
 
 
 def test_threads_beside_requests_of_a_profile(profiled: tuple[Session, Runner]) -> None:
-    """GIVEN a thread that launches requests of the profile, kernel by kernel, and others that launch
-    graphs and kernels THEN memory is right: their requests begin in the midst of each other."""
+    """GIVEN a thread that launches requests of the profile and others that launch other things
+    THEN memory is right: their requests begin in the midst of each other."""
     session, runner = profiled
-    for seed in range(8):
+    for seed in range(4):
         others = threads(3, 24, seed).splitlines()
         lines = ["0 stream_create s9 1 0"]
         for _ in range(3):

@@ -194,7 +194,7 @@ def test_a_session_that_is_not_scheduled_has_no_decisions(session: Callable[...,
 
 def test_unknown_policies_and_settings_are_refused(session: Callable[..., Session]) -> None:
     arena = session().arena
-    with pytest.raises(_native.ArenaError, match="can't have policy 'timeslice'.*fico"):
+    with pytest.raises(_native.ArenaError, match=r"can't have policy 'timeslice'.*fico"):
         arena.set_policy("timeslice")
     with pytest.raises(_native.ArenaError, match="colour"):
         arena.set_policy("fico", {"colour": 1.0})
