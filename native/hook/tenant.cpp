@@ -137,7 +137,8 @@ void Tenant::keep() {
       const std::uint64_t now_ns = base::monotonic_ns();
       if (now_ns >= next_round_ns) {
         next_round_ns = now_ns + kIdlePeriod_ns;
-        if (needs_sweep(*arena_)) sweep(*arena_);
+        // Who has the lock may be stopped: this thread must go on.
+        if (needs_sweep(*arena_)) sweep(*arena_, false);
         scan_coverage();
       }
       if (grant().mode == arena::Mode::kScheduled) Pacer::self().tick();

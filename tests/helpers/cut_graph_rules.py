@@ -182,8 +182,10 @@ CUT_RULES = {
         "1 await p1; 1 end_capture s3 g1; 1 instantiate x1 g1; 1 graph_launch x1 s3",
         "0 graph_launch x0 s2; 1 graph_launch x1 s3",
     ),
-    "a forked child changes nothing in a launch in pieces": program(
+    "forked children change nothing in launches in pieces": program(
         LONG,
-        "0 graph_launch x0 s2; 0 fork_child none; 0 graph_launch x0 s2",
+        "0 post p0; 1 await p0; 1 fork_child end",
+        ["0 graph_launch x0 s2; 1 fork_child end; 0 launch s2 plain mix d0 4"] * 4,
+        "0 fork_child end; 0 graph_launch x0 s2",
     ),
 }

@@ -3,6 +3,7 @@ forked, hang, and lose their session; the others go on, and what they compute is
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
@@ -60,10 +61,12 @@ class Live:
     """A session under a policy, and tenants of it that launch kernels and graphs of 40 kernels on
     one emulated GPU in real time."""
 
-    def __init__(self, folder: Path, schedule: Schedule) -> None:
+    def __init__(self, folder: Path, schedule: Schedule, dilation: int = 1) -> None:
         self.session = Session(folder)
         self.arena = self.session.arena
+        self.dilation = dilation
         self.env = emulated_env(None, instant=False)
+        self.env["FICO_EMULATED_DILATION"] = str(dilation)
         self.env["FICO_EMULATED_STATE"] = str(folder / "device")
         self.use(schedule)
 
@@ -118,17 +121,21 @@ class Observer:
 
     def __init__(self, live: Live) -> None:
         self._arena = live.arena
+        self._dilation = live.dilation
         self._member = live.arena.join("observer", os.getpid(), quota_units=1)
         self._seat = _native.Seat(str(live.session.path), self._member[0])
         self._seat.refresh()
         self._begin()
 
+    def _now_us(self) -> float:
+        return time.monotonic_ns() / 1000 / self._dilation
+
     def _begin(self) -> None:
-        self._seat.begin(time.monotonic_ns() / 1000, synthetic("resnet152"))
+        self._seat.begin(self._now_us(), synthetic("resnet152"))
 
     def piece(self) -> tuple[int, int] | None:
         """The units that its next piece would get; None on a hold."""
-        now_us = time.monotonic_ns() / 1000
+        now_us = self._now_us()
         self._seat.refresh()
         piece = self._seat.want(now_us)
         if piece is None:
@@ -254,6 +261,27 @@ def test_a_tenant_that_hangs_does_not_stop_the_others(live: Live) -> None:
     live.session.until(none_waits, 60, "pieces are not held any more")
     for each in others:
         live.ends_right(each)
+
+
+def test_the_lock_of_the_session_holds_nobody_up(tmp_path: Path) -> None:
+    """GIVEN a process that was stopped while it changed the session, and a tenant to sweep up
+    THEN those in a request give signs of life still, and sweep up later."""
+    live = Live(tmp_path, SCHEDULES[0], dilation=1000)
+    with live.session, open(live.session.path) as held:
+        busy = live.ready("--hang")
+        mortal = live.ready("--hang")
+        observer = Observer(live)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        mortal.kill()
+        # Several rounds of the keeper of a tenant, which finds the dead one.
+        rounds_end = time.monotonic() + 0.2
+        live.session.until(lambda: time.monotonic() > rounds_end, 10, "some rounds")
+        live.session.until(observer.looks, 10, "the tenant gives a sign of life")
+        fcntl.flock(held, fcntl.LOCK_UN)
+        gone = lambda: live.session.row(mortal.name) is None  # noqa: E731
+        live.session.until(gone, 10, "the dead one is swept up")
+        assert live.session.row(busy.name) is not None
+        observer.leave()
 
 
 @pytest.fixture
