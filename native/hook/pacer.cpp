@@ -35,6 +35,10 @@ Pacer::Pacer() : clock_scale_(Tenant::self().is_active() ? clock_scale() : 1) {}
 
 bool Pacer::is_on() { return Tenant::self().grant().mode == arena::Mode::kScheduled; }
 
+std::size_t Pacer::index_of(policy::Units units) {
+  return std::clamp(units.size(), 1U, profile::kMaxUnits) - 1;
+}
+
 double Pacer::now_us() const {
   return static_cast<double>(base::monotonic_ns()) / 1000 / clock_scale_;
 }
@@ -48,7 +52,7 @@ bool Pacer::is_ready() {
     const std::uint64_t now_ns = base::monotonic_ns();
     if (now_ns < next_try_ns_) return false;
     next_try_ns_ = now_ns + kRetry_ns;
-    seat_.emplace(tenant.arena(), tenant.slot(), base::identify(getpid()));
+    seat_ = std::make_unique<seat::Seat>(tenant.arena(), tenant.slot(), base::identify(getpid()));
     if (!seat_->is_taken()) {
       seat_.reset();
       return false;
@@ -203,9 +207,9 @@ Pacer::Piece Pacer::Turn::next() {
   const sched::Decision decision = pacer.decide();
   const auto& works = pacer.plan_->work;
   done_ = decision.last >= works.size();
-  const std::uint32_t units = decision.grant.units.size();
-  pacer.piece_us_ = works[decision.first].remaining_us[units - 1];
-  if (!done_) pacer.piece_us_ -= works[decision.last].remaining_us[units - 1];
+  const std::size_t units = index_of(decision.grant.units);
+  pacer.piece_us_ = works[decision.first].remaining_us[units];
+  if (!done_) pacer.piece_us_ -= works[decision.last].remaining_us[units];
   pacer.last_target_ = pacer.target_of(decision.grant);
   return {{decision.first, decision.last}, pacer.last_target_};
 }
@@ -269,7 +273,7 @@ void Pacer::launched(const Issue& issue, const std::optional<Live::Position>& po
     mark(issue, 0);
     return;
   }
-  since_mark_us_ += plan_->work[position->launch].facts.duration_us[seat_->all().size() - 1];
+  since_mark_us_ += plan_->work[position->launch].facts.duration_us[index_of(seat_->all())];
   all_issued_ = position->completes;
   if (since_mark_us_ < kMark_us && !all_issued_) return;
   Tenant::self().count(Counter::pieces);

@@ -104,6 +104,8 @@ class Pacer {
   bool is_ready();
   bool refresh();
   double now_us() const;
+  // Of a plan: an index of so many units in its arrays.
+  static std::size_t index_of(policy::Units units);
   sched::Decision decide();
   Target target_of(const policy::Grant& grant) const;
   void begin(std::shared_ptr<const sched::Plan> plan);
@@ -120,7 +122,7 @@ class Pacer {
   const double clock_scale_;  // device time over real time: the emulated GPU may be slowed down
   std::mutex mutex_;          // taken after a graph's and before a stream's
   std::atomic<bool> in_turn_{false};  // the mutex is held for long
-  std::optional<seat::Seat> seat_;
+  std::unique_ptr<seat::Seat> seat_;
   std::uint64_t next_try_ns_ = 0;
   std::shared_ptr<const sched::Plan> plan_;  // of the request; nullptr: none
   std::shared_ptr<const sched::Plan> unknown_;

@@ -268,9 +268,9 @@ def test_the_lock_of_the_session_holds_nobody_up(tmp_path: Path) -> None:
     THEN those in a request give signs of life still, and sweep up later."""
     live = Live(tmp_path, SCHEDULES[0], dilation=1000)
     with live.session, open(live.session.path) as held:
+        observer = Observer(live)
         busy = live.ready("--hang")
         mortal = live.ready("--hang")
-        observer = Observer(live)
         fcntl.flock(held, fcntl.LOCK_EX)
         mortal.kill()
         # Several rounds of the keeper of a tenant, which finds the dead one.
