@@ -33,6 +33,9 @@ class Box {
     version_.store(version + 1, std::memory_order_release);
   }
 
+  // As a value of zeros.
+  void clear() { write(Words{}); }
+
   // Copies the value if it is another than that of version `seen`. False, and both as before, if it
   // is the same or is being written.
   template <class Value>

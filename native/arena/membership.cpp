@@ -23,21 +23,27 @@ namespace {
 // as processes, and the kernel releases it when the holder dies.
 class Lock {
  public:
-  explicit Lock(const Arena& arena) : fd_(::open(arena.path().c_str(), O_RDWR | O_CLOEXEC)) {
+  explicit Lock(const Arena& arena, bool waits = true)
+      : fd_(::open(arena.path().c_str(), O_RDWR | O_CLOEXEC)) {
     if (fd_ < 0) {
       throw base::SystemError(errno, "the arena " + arena.path() +
                                          " can't be locked: " + std::strerror(errno) +
                                          "; the session has ended, start it again");
     }
-    while (flock(fd_, LOCK_EX) != 0 && errno == EINTR) {
-    }
+    int result = 0;
+    do {
+      result = flock(fd_, LOCK_EX | (waits ? 0 : LOCK_NB));
+    } while (result != 0 && errno == EINTR);
+    held_ = result == 0;
   }
   ~Lock() { close(fd_); }
   Lock(const Lock&) = delete;
   Lock& operator=(const Lock&) = delete;
+  bool is_held() const { return held_; }
 
  private:
   int fd_;
+  bool held_ = false;
 };
 
 std::vector<std::uint32_t> live_slots(const Arena& arena) {
@@ -191,6 +197,8 @@ Member join(const Arena& arena, const Wish& wish, pid_t pid) {
     for (auto& counter : tenant.counters) counter.store(0);
     tenant.note_count.store(0);
     tenant.seat.store(0);
+    tenant.beat_ns.store(0);
+    tenant.row.clear();
     tenant.quota.store(wish.quota);
     tenant.priority.store(wish.priority);
     tenant.memory_bytes = wish.memory_bytes;
@@ -249,8 +257,9 @@ void set_policy(const Arena& arena, Policy policy, const std::string& schedule) 
   distribute(arena);
 }
 
-std::vector<std::string> sweep(const Arena& arena) {
-  const Lock lock(arena);
+std::vector<std::string> sweep(const Arena& arena, bool waits) {
+  const Lock lock(arena, waits);
+  if (!waits && !lock.is_held()) return {};
   std::vector<std::string> names = end_dead(arena);
   if (!names.empty() || arena.layout().change_begun.load() != arena.layout().change_ended.load()) {
     distribute(arena);

@@ -42,8 +42,9 @@ void update(const Arena& arena, const std::string& name, const Change& change);
 // `schedule`: name and settings, as Layout::schedule.
 void set_policy(const Arena& arena, Policy policy, const std::string& schedule);
 // Ends the tenants of which no process lives, and repeats a distribution that was cut short.
-// Returns the names of those it ended.
-std::vector<std::string> sweep(const Arena& arena);
+// Returns the names of those it ended. Unless it waits, nothing is done while another process
+// changes the session.
+std::vector<std::string> sweep(const Arena& arena, bool waits = true);
 
 // Without the lock: whether a sweep has something to do.
 bool needs_sweep(const Arena& arena);

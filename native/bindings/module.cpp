@@ -212,7 +212,7 @@ NB_MODULE(_native, m) {
           "slot"_a, "generation"_a)
       .def("update", &update, "name"_a, "quota_ppm"_a = nb::none(), "quota_units"_a = nb::none(),
            "priority"_a = nb::none(), "new_name"_a = nb::none())
-      .def("sweep", &fico::arena::sweep)
+      .def("sweep", [](const Arena& arena) { return fico::arena::sweep(arena); })
       .def("tenants", &tenant_rows);
 
   m.def(

@@ -34,6 +34,7 @@ void Graphs::instantiated(CUgraphExec exec, CUgraph graph, unsigned long long fl
 }
 
 std::shared_ptr<Graphs::Exec> Graphs::find(CUgraphExec exec) {
+  if (!Tenant::self().is_active()) return nullptr;
   const std::shared_lock lock(mutex_);
   const auto found = execs_.find(exec);
   return found == execs_.end() ? nullptr : found->second;
@@ -41,7 +42,7 @@ std::shared_ptr<Graphs::Exec> Graphs::find(CUgraphExec exec) {
 
 CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Launch real) {
   Tenant& tenant = Tenant::self();
-  const std::shared_ptr<Exec> entry = tenant.is_active() ? find(exec) : nullptr;
+  const std::shared_ptr<Exec> entry = find(exec);
   const std::unique_lock exec_lock =
       entry != nullptr ? std::unique_lock(entry->mutex) : std::unique_lock<std::mutex>();
   const bool captures = Streams::self().captures.load(std::memory_order_acquire) > 0;

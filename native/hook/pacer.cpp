@@ -35,6 +35,10 @@ Pacer::Pacer() : clock_scale_(Tenant::self().is_active() ? clock_scale() : 1) {}
 
 bool Pacer::is_on() { return Tenant::self().grant().mode == arena::Mode::kScheduled; }
 
+std::size_t Pacer::index_of(policy::Units units) {
+  return std::clamp(units.size(), 1U, profile::kMaxUnits) - 1;
+}
+
 double Pacer::now_us() const {
   return static_cast<double>(base::monotonic_ns()) / 1000 / clock_scale_;
 }
@@ -43,21 +47,26 @@ double Pacer::now_us() const {
 bool Pacer::is_ready() {
   Tenant& tenant = Tenant::self();
   if (!tenant.is_active()) return false;
-  try {
-    if (!seat_) {
-      // Another process of the tenant may have it, until it ends.
-      const std::uint64_t now_ns = base::monotonic_ns();
-      if (now_ns < next_try_ns_) return false;
-      next_try_ns_ = now_ns + kRetry_ns;
-      seat_.emplace(tenant.arena(), tenant.slot(), base::identify(getpid()));
-      if (!seat_->is_taken()) {
-        seat_.reset();
-        return false;
-      }
+  if (!seat_) {
+    // Another process of the tenant may have it, until it ends.
+    const std::uint64_t now_ns = base::monotonic_ns();
+    if (now_ns < next_try_ns_) return false;
+    next_try_ns_ = now_ns + kRetry_ns;
+    seat_ = std::make_unique<seat::Seat>(tenant.arena(), tenant.slot(), base::identify(getpid()));
+    if (!seat_->is_taken()) {
+      seat_.reset();
+      return false;
     }
+  }
+  return refresh();
+}
+
+// Whether the session is scheduled still, with what has changed in it.
+bool Pacer::refresh() {
+  try {
     return seat_->refresh();
   } catch (const std::exception& error) {
-    tenant.count(Counter::driver_errors, "the session's policy could not be read");
+    Tenant::self().count(Counter::driver_errors, "the session's policy could not be read");
     base::log_line("launches are not scheduled: %s", error.what());
     return false;
   }
@@ -98,7 +107,7 @@ void Pacer::finish() {
 sched::Decision Pacer::decide() {
   const std::uint64_t begin_ns = base::monotonic_ns();
   for (;;) {
-    sched::Decision decision = seat_->want(now_us());
+    const sched::Decision decision = seat_->want(now_us());
     if (decision.grant.run) {
       alone_ = alone_ && !seat_->is_contended();
       return decision;
@@ -106,12 +115,9 @@ sched::Decision Pacer::decide() {
     alone_ = false;
     const bool too_long = base::monotonic_ns() - begin_ns >
                           kLongestWait_ns * static_cast<std::uint64_t>(clock_scale_);
-    if (too_long || !seat_->refresh()) {
+    if (too_long || !refresh()) {
       if (too_long) Tenant::self().count(Counter::late_pieces);
-      decision.grant.units = seat_->all();
-      decision.grant.level = policy::kLevelLast;
-      decision.last = static_cast<std::uint32_t>(plan_->work.size());
-      return decision;
+      return seat_->rest();
     }
     seat_->beat();
     reap();
@@ -120,14 +126,14 @@ sched::Decision Pacer::decide() {
 }
 
 void Pacer::mark(const Issue& issue, double takes_us) {
+  if (issue.context() == nullptr) return;  // no stream of ours: nobody says when it ends
   Mark mark{nullptr, issue.context(), takes_us, now_us()};
   const auto spare = std::ranges::find(spare_, mark.context, &Mark::context);
   if (spare != spare_.end()) {
     mark.event = spare->event;
     spare_.erase(spare);
   } else {
-    std::optional<cuda::Current> current;
-    if (mark.context != nullptr) current.emplace(mark.context);
+    const cuda::Current current(mark.context);
     const cuda::RelaxedCapture relaxed;
     if (d().event_create(&mark.event, CU_EVENT_DISABLE_TIMING) != CUDA_SUCCESS) return;
   }
@@ -202,9 +208,9 @@ Pacer::Piece Pacer::Turn::next() {
   const sched::Decision decision = pacer.decide();
   const auto& works = pacer.plan_->work;
   done_ = decision.last >= works.size();
-  const std::uint32_t units = decision.grant.units.size();
-  pacer.piece_us_ = works[decision.first].remaining_us[units - 1];
-  if (!done_) pacer.piece_us_ -= works[decision.last].remaining_us[units - 1];
+  const std::size_t units = index_of(decision.grant.units);
+  pacer.piece_us_ = works[decision.first].remaining_us[units];
+  if (!done_) pacer.piece_us_ -= works[decision.last].remaining_us[units];
   pacer.last_target_ = pacer.target_of(decision.grant);
   pacer.first_work_ = decision.first;
   return {decision.first, decision.last, pacer.last_target_};
@@ -267,6 +273,7 @@ Target Pacer::before_launch(const std::optional<Live::Position>& position) {
 void Pacer::launched(const Issue& issue, const std::optional<Live::Position>& position) {
   const std::unique_lock lock = lock_briefly();
   if (!lock.owns_lock() || plan_ == nullptr) return;
+  if (position && plan_ != *position->plan) return;  // another thread has begun a request meanwhile
   if (!position) {
     if (Live::self() != nullptr) return;
     // Any launch may be the last one.
@@ -274,7 +281,7 @@ void Pacer::launched(const Issue& issue, const std::optional<Live::Position>& po
     mark(issue, 0);
     return;
   }
-  since_mark_us_ += plan_->work[position->launch].facts.duration_us[seat_->all().size() - 1];
+  since_mark_us_ += plan_->work[position->launch].facts.duration_us[index_of(seat_->all())];
   all_issued_ = position->completes;
   if (since_mark_us_ < kMark_us && !all_issued_) return;
   Tenant::self().count(Counter::pieces);
@@ -283,7 +290,8 @@ void Pacer::launched(const Issue& issue, const std::optional<Live::Position>& po
 }
 
 void Pacer::poke() {
-  if (!outstanding_.load(std::memory_order_relaxed)) return;
+  // Not in a forked child: the row is its parent's.
+  if (!outstanding_.load(std::memory_order_relaxed) || !Tenant::self().is_active()) return;
   const std::unique_lock lock(mutex_, std::try_to_lock);
   if (!lock.owns_lock() || plan_ == nullptr) return;
   reap();

@@ -80,7 +80,7 @@ class Pacer {
   void tick();
 
   // A request that was launched without others in one; 0: there was none yet.
-  double last_alone_us() const { return last_alone_us_; }
+  double last_alone_us() const { return last_alone_us_.load(std::memory_order_relaxed); }
 
   // The contexts' events have gone with them.
   void forget();
@@ -102,7 +102,10 @@ class Pacer {
 
   Pacer();
   bool is_ready();
+  bool refresh();
   double now_us() const;
+  // Of a plan: an index of so many units in its arrays.
+  static std::size_t index_of(policy::Units units);
   sched::Decision decide();
   Target target_of(const policy::Grant& grant) const;
   void begin(std::shared_ptr<const sched::Plan> plan);
@@ -119,7 +122,7 @@ class Pacer {
   const double clock_scale_;  // device time over real time: the emulated GPU may be slowed down
   std::mutex mutex_;          // taken after a graph's and before a stream's
   std::atomic<bool> in_turn_{false};  // the mutex is held for long
-  std::optional<seat::Seat> seat_;
+  std::unique_ptr<seat::Seat> seat_;
   std::uint64_t next_try_ns_ = 0;
   std::shared_ptr<const sched::Plan> plan_;  // of the request; nullptr: none
   std::shared_ptr<const sched::Plan> unknown_;
@@ -132,7 +135,7 @@ class Pacer {
   std::uint32_t first_work_ = 0;
   double piece_us_ = 0;  // what the last decision let go takes, by the profile
   Target last_target_;
-  double last_alone_us_ = 0;
+  std::atomic<double> last_alone_us_{0};
   std::atomic<bool> outstanding_{false};  // a request is in flight: worth a poke
 };
 

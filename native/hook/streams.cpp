@@ -286,7 +286,9 @@ void Streams::destroying(CUstream handle) {
   remove(stream);
 }
 
+// In a forked child locks may be held by threads that are not there: nothing is kept account of.
 void Streams::forget_context(CUcontext handle, bool destroy) {
+  if (!Tenant::self().is_active()) return;
   Context* context = find_context(handle);
   if (context == nullptr || !context->confinable) {
     const std::lock_guard lock(registry_mutex_);
@@ -434,6 +436,7 @@ bool Streams::is_idle_on(arena::UnitSet units) {
 }
 
 void Streams::primary_retained(CUdevice device, CUcontext context) {
+  if (!Tenant::self().is_active()) return;
   const std::lock_guard lock(registry_mutex_);
   Primary& primary = primaries_[device];
   primary.context = context;
@@ -441,6 +444,7 @@ void Streams::primary_retained(CUdevice device, CUcontext context) {
 }
 
 void Streams::primary_releasing(CUdevice device) {
+  if (!Tenant::self().is_active()) return;
   CUcontext last = nullptr;
   {
     const std::lock_guard lock(registry_mutex_);
@@ -452,6 +456,7 @@ void Streams::primary_releasing(CUdevice device) {
 }
 
 void Streams::primary_resetting(CUdevice device) {
+  if (!Tenant::self().is_active()) return;
   CUcontext context = nullptr;
   {
     const std::lock_guard lock(registry_mutex_);

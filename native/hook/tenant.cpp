@@ -129,7 +129,7 @@ void Tenant::keep() {
     const std::uint32_t seen = news.load();
     if (!arena_->is_live(member_.slot, member_.generation)) {
       base::log_line("the session was ended: the program goes on unconfined");
-      active_.store(false);
+      slot_.store(&nobody_);
       return;
     }
     try {
@@ -137,7 +137,8 @@ void Tenant::keep() {
       const std::uint64_t now_ns = base::monotonic_ns();
       if (now_ns >= next_round_ns) {
         next_round_ns = now_ns + kIdlePeriod_ns;
-        if (needs_sweep(*arena_)) sweep(*arena_);
+        // Who has the lock may be stopped: this thread must go on.
+        if (needs_sweep(*arena_)) sweep(*arena_, false);
         scan_coverage();
       }
       if (grant().mode == arena::Mode::kScheduled) Pacer::self().tick();
@@ -195,16 +196,17 @@ bool Tenant::settle(arena::Grant grant) {
 void Tenant::count(Counter counter, const char* note) {
   count(counter);
   if (!is_active()) return;
-  const std::uint32_t kept = std::min(slot_->note_count.load(), arena::kMaxNotes);
+  arena::Tenant& own = row();
+  const std::uint32_t kept = std::min(own.note_count.load(), arena::kMaxNotes);
   for (std::uint32_t i = 0; i < kept; ++i) {
-    if (std::strncmp(slot_->notes[i], note, arena::kNoteBytes - 1) == 0) return;
+    if (std::strncmp(own.notes[i], note, arena::kNoteBytes - 1) == 0) return;
   }
-  const std::uint32_t index = slot_->note_count.fetch_add(1);
+  const std::uint32_t index = own.note_count.fetch_add(1);
   if (index >= arena::kMaxNotes) {
-    slot_->note_count.store(arena::kMaxNotes);
+    own.note_count.store(arena::kMaxNotes);
     return;
   }
-  std::snprintf(slot_->notes[index], arena::kNoteBytes, "%s", note);
+  std::snprintf(own.notes[index], arena::kNoteBytes, "%s", note);
 }
 
 }  // namespace fico::hook

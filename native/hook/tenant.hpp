@@ -27,12 +27,12 @@ class Tenant {
   // GPU is first used. In a forked child nothing is started.
   void start_keeper();
 
-  // False if there is no session, it could not be entered, or this is a forked child of a process
+  // False if there was no session, it could not be entered, or this is a forked child of a process
   // that used CUDA: then every call passes through.
   bool is_active() const { return active_.load(std::memory_order_relaxed); }
 
   // The grant now; open if not active.
-  arena::Grant grant() const { return slot_->grant.load(std::memory_order_acquire); }
+  arena::Grant grant() const { return row().grant.load(std::memory_order_acquire); }
 
   // The units to work on under a confining grant: those of it that are claimed already.
   struct Range {
@@ -46,15 +46,15 @@ class Tenant {
   std::uint32_t slot() const { return member_.slot; }
 
   void count(Counter counter) {
-    slot_->counters[static_cast<std::uint32_t>(counter)].fetch_add(1, std::memory_order_relaxed);
+    row().counters[static_cast<std::uint32_t>(counter)].fetch_add(1, std::memory_order_relaxed);
   }
   // Counts, and keeps the text for `fico status` if it is new and among the first of its tenant.
   void count(Counter counter, const char* note);
 
   // Where the program is in its profiled requests.
   void publish(arena::Progress progress, float remaining_us) {
-    slot_->progress.store(progress, std::memory_order_relaxed);
-    slot_->remaining_us.store(remaining_us, std::memory_order_relaxed);
+    row().progress.store(progress, std::memory_order_relaxed);
+    row().remaining_us.store(remaining_us, std::memory_order_relaxed);
   }
 
  private:
@@ -63,11 +63,13 @@ class Tenant {
   bool settle(arena::Grant grant);
   static void in_forked_child();
 
-  // Where a process without a session reads and counts: always open, never shown.
+  // Where a process without a session reads and counts: always open, never shown. Also one whose
+  // session was ended: its streams are brought home by their next launches, in order.
   static arena::Tenant nobody_;
+  arena::Tenant& row() const { return *slot_.load(std::memory_order_relaxed); }
 
   std::atomic<bool> active_{false};
-  arena::Tenant* slot_ = &nobody_;
+  std::atomic<arena::Tenant*> slot_ = &nobody_;
   arena::Arena* arena_ = nullptr;
   arena::Member member_{};
   std::atomic<arena::Grant> own_;  // the range in use, and the epoch it was settled for

@@ -68,7 +68,7 @@ inline Units least_loaded(const View& view, Units range, std::uint32_t size, Uni
   std::uint16_t load[profile::kMaxUnits] = {};
   for (std::uint32_t slot = 0; slot < view.count; ++slot) {
     const Row& row = view.rows[slot];
-    if (slot == view.self || row.phase != Phase::kGranted) continue;
+    if (slot == view.self) continue;
     for (std::uint32_t unit = row.units.lo; unit < row.units.hi; ++unit) ++load[unit];
   }
   size = std::clamp(size, 1U, range.size());

@@ -8,6 +8,10 @@ namespace {
 
 // Stopped tenants' units are to be lent out within 10 ms; who lives beats every 2.
 constexpr std::uint64_t kStoppedAfter_ns = 8'000'000;
+// A request hangs if it comes no further for so long and so many times what its present work takes
+// by the profile: a kernel that does not end, or a program that does something else meanwhile.
+constexpr double kHangsAfter_us = 200'000;
+constexpr double kHangsAfterWork = 4;
 
 static_assert(sizeof(policy::Row) <= arena::kRowBytes);
 static_assert(sizeof(profile::Kernel) <= arena::kFactsBytes);
@@ -19,6 +23,7 @@ static_assert(policy::kMaxTenants == arena::kMaxTenants);
 Seat::Seat(const arena::Arena& arena, std::uint32_t slot, std::uint64_t process)
     : arena_(arena),
       slot_(slot),
+      generation_(arena.tenant(slot).generation.load(std::memory_order_acquire)),
       process_(process),
       board_{.unit_count = arena.layout().unit_count, .members = {}, .rows = {}},
       others_(std::make_unique<Other[]>(policy::kMaxTenants)) {}
@@ -35,32 +40,35 @@ bool Seat::refresh() {
   const arena::Layout& layout = arena_.layout();
   const std::uint32_t epoch = layout.change_ended.load(std::memory_order_acquire);
   if (epoch == epoch_) return scheduled_;
+  epoch_ = epoch;
+  scheduled_ = false;
+  if (!arena_.is_live(slot_, generation_)) return false;
   const std::string schedule = arena_.schedule();
-  if (schedule != schedule_ || core_ == nullptr) {
+  if (schedule != schedule_) {
     const Schedule parsed = parse_schedule(schedule);
     // A request under way goes on by the policy that there was, until it has ended.
-    scheduled_ = mode_of(parsed.name) == arena::Policy::kScheduled;
-    if (scheduled_) {
-      auto policy = make_policy(parsed);
-      if (core_ == nullptr) {
-        core_ = std::make_unique<sched::Core>(*policy, board_);
-      } else {
-        core_->use(*policy);
-      }
-      policy_ = std::move(policy);
-      pace_ = parsed.pace;
+    if (mode_of(parsed.name) != arena::Policy::kScheduled) return false;
+    auto policy = make_policy(parsed);
+    if (core_ == nullptr) {
+      core_ = std::make_unique<sched::Core>(*policy, board_);
+    } else {
+      core_->use(*policy);
     }
+    policy_ = std::move(policy);
+    pace_ = parsed.pace;
     schedule_ = schedule;
   }
-  epoch_ = epoch;
-  if (!scheduled_) return false;
+  scheduled_ = true;
   for (std::uint32_t slot = 0; slot < policy::kMaxTenants; ++slot) {
     const arena::Tenant& tenant = arena_.tenant(slot);
     const policy::Member& member = board_.members[slot];
     const bool lives = tenant.phase.load(std::memory_order_acquire) == arena::Phase::kLive;
     const std::uint32_t generation = tenant.generation.load(std::memory_order_acquire);
     Other& other = others_[slot];
-    if (member.present && (!lives || generation != other.generation)) core_->leave(slot);
+    if (member.present && (!lives || generation != other.generation)) {
+      core_->leave(slot);
+      board_.rows[slot] = {};  // what its processes had on the device has ended with them
+    }
     if (!lives) continue;
     const arena::Grant grant = tenant.grant.load(std::memory_order_acquire);
     const policy::Units own{grant.lo, grant.hi};
@@ -74,7 +82,7 @@ bool Seat::refresh() {
   return true;
 }
 
-void Seat::look_around() {
+void Seat::look_around(double now_us) {
   const std::uint64_t now_ns = base::monotonic_ns();
   contended_ = false;
   for (std::uint32_t slot = 0; slot < board_.count; ++slot) {
@@ -83,14 +91,17 @@ void Seat::look_around() {
     Other& other = others_[slot];
     tenant.row.read(other.row, other.row_seen);
     const std::uint64_t beat_ns = tenant.beat_ns.load(std::memory_order_relaxed);
-    const bool in_request =
-        other.row.phase != policy::Phase::kIdle && now_ns < beat_ns + kStoppedAfter_ns;
-    if (!in_request) {
+    const bool stopped = now_ns >= beat_ns + kStoppedAfter_ns;
+    const bool hangs = now_us > other.row.since_us + kHangsAfter_us +
+                                    kHangsAfterWork * static_cast<double>(other.row.in_flight_us);
+    if (other.row.phase == policy::Phase::kIdle || stopped || hangs) {
       // When it last ended, and how long its requests are, policies see all the same.
       policy::Row idle = other.row;
       idle.phase = policy::Phase::kIdle;
-      idle.exclusive = false;
-      idle.units = {};
+      if (stopped || !hangs) {
+        idle.exclusive = false;
+        idle.units = {};
+      }
       core_->see(slot, idle, nullptr, nullptr);
       continue;
     }
@@ -113,6 +124,8 @@ bool Seat::has_company() const {
 
 void Seat::publish(const sched::Plan* plan) {
   arena::Tenant& tenant = arena_.tenant(slot_);
+  // The slot may be another's, once the tenant has left.
+  if (tenant.generation.load(std::memory_order_acquire) != generation_) return;
   const policy::Row& row = board_.rows[slot_];
   if (plan != nullptr && row.work < plan->work.size())
     tenant.work.write(plan->work[row.work].facts);
@@ -126,7 +139,7 @@ void Seat::beat() {
 
 void Seat::begin(double now_us, const sched::Plan& plan) {
   plan_ = &plan;
-  look_around();
+  look_around(now_us);
   core_->begin(now_us, slot_, plan);
   arena_.tenant(slot_).request.write(plan.request);
   publish(plan_);
@@ -136,18 +149,24 @@ sched::Decision Seat::want(double now_us) {
   // A program that goes on after what was its last work has a longer request than its profile.
   const auto works = static_cast<std::uint32_t>(plan_->work.size());
   if (board_.rows[slot_].work >= works) core_->move_to(slot_, works - 1);
-  look_around();
+  look_around(now_us);
   sched::Decision decision = core_->want(now_us, slot_);
   publish(plan_);
   if (!decision.grant.run || !decision.grant.exclusive) return decision;
   // Another process may have claimed the same units meanwhile. Both have published before either
   // looks again, so at least one of them sees the other, and gives way.
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  look_around();
+  look_around(now_us);
   const policy::Units claimed = decision.grant.units;
   core_->confirm(now_us, slot_, decision.grant);
   if (!decision.grant.exclusive || claimed != decision.grant.units) publish(plan_);
   return decision;
+}
+
+sched::Decision Seat::rest() const {
+  return {.grant = {.units = all()},
+          .first = board_.rows[slot_].work,
+          .last = static_cast<std::uint32_t>(plan_->work.size())};
 }
 
 void Seat::advance(double now_us) { core_->advance(now_us, slot_); }

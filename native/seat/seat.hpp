@@ -23,12 +23,16 @@ class Seat {
   bool is_taken();
 
   // Takes over what `fico set` or a tenant that came or went has changed. False if the session is
-  // not scheduled, or its policy can't be read.
+  // not scheduled, or the tenant has left it; then decisions may still be asked for to the end of
+  // the request. ArenaError, std::invalid_argument if the policy can't be read: once, until it
+  // changes.
   bool refresh();
 
   void begin(double now_us, const sched::Plan& plan);
   // As Core::want(), with what the others publish now.
   sched::Decision want(double now_us);
+  // All that is left of the request, on all units, whatever the policy says.
+  sched::Decision rest() const;
   // The device can take what comes after the last decision.
   void advance(double now_us);
   // The program is somewhere else in its request than the decisions say.
@@ -57,11 +61,13 @@ class Seat {
     policy::Request request{};
   };
 
-  void look_around();
+  // What the others publish. Of those who are stopped, or hang, as if they were in no request.
+  void look_around(double now_us);
   void publish(const sched::Plan* plan);
 
   const arena::Arena& arena_;
   const std::uint32_t slot_;
+  const std::uint32_t generation_;
   const std::uint64_t process_;
   std::uint32_t epoch_ = 0;  // of members and policy
   std::string schedule_;

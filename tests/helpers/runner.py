@@ -7,7 +7,7 @@ import select
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -138,11 +138,18 @@ def plain(seed: int | None, reach: str = "dlsym") -> Runner:
     return Runner(f"plain, seed {seed}, {reach}", start)
 
 
-def tenant(session: Session, mode: str, seed: int | None, quota_units: int, reach: str) -> Runner:
+def tenant(
+    session: Session,
+    mode: str,
+    seed: int | None,
+    quota_units: int,
+    reach: str,
+    more_env: Mapping[str, str] | None = None,
+) -> Runner:
     """The program as a tenant of a session; `mode` only names it."""
 
     def start() -> Process:
-        env = emulated_env(seed)
+        env = emulated_env(seed) | dict(more_env or {})
         # Half of them build graphs for a policy's places at the launch, so that none is launched
         # as the program made it; the others in the background, as programs do.
         if seed is not None and seed % 2 == 1:

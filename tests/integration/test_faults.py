@@ -32,7 +32,8 @@ while True:
         arena.update(name, quota_ppm=source.randint(1, 60_000))
         for row in arena.tenants():
             arena.update(row["name"], priority=source.randint(-2, 2))
-        arena.set_policy(source.choice(["static", "static", "shuffle", "mps"]))
+        policies = ["static", "static", "shuffle", "mps", "fico", "jumble", "krisp"]
+        arena.set_policy(source.choice(policies))
         arena.leave(slot, generation)
         arena.sweep()
     except _native.ArenaError:

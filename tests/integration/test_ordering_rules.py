@@ -10,6 +10,7 @@ import os
 
 import pytest
 
+from helpers.cut_graph_rules import CUT_RULES
 from helpers.ordering_rules import RULES
 from helpers.race_free import Buffers
 from helpers.runner import Runner, check, numbered
@@ -32,9 +33,9 @@ def text_of(lines: str) -> str:
     return "\n".join([*Buffers().header(), *body]) + "\n"
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", RULES | CUT_RULES)
 def test_rule(rule: str, mode: str, runners: dict[str, list[Runner]]) -> None:
-    text = text_of(RULES[rule])
+    text = text_of((RULES | CUT_RULES)[rule])
     for _ in range(RUNS):
         for runner in runners[mode]:
             check(runner, text)

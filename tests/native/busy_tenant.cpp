@@ -2,8 +2,11 @@
 // `wrong COUNT`: whether the device's memory is what COUNT rounds must leave. Says `ready` after
 // the first round. It is made to be killed at any time.
 //
-//   busy_tenant [--fork]     with --fork a child becomes the worker by exec; the parent waits for
-//   it
+//   busy_tenant [--nodes N] [--fork | --hang]
+//
+// --nodes  kernels of the graph that each round launches, 1 if not given
+// --fork   a child becomes the worker by exec, once the parent has done a round; it waits for it
+// --hang   after the first round comes a kernel that does not end, and nothing more
 #include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -40,7 +43,7 @@ std::uint32_t mix_word(std::uint32_t word, std::uint32_t seed) {
 
 class Worker {
  public:
-  explicit Worker(const DriverEntries& api) : api_(api) {
+  Worker(const DriverEntries& api, std::uint32_t nodes) : api_(api), nodes_(nodes) {
     CUcontext context = nullptr;
     CUdevice device = 0;
     require(api_.fico_cuInit(0), "cuInit");
@@ -51,10 +54,12 @@ class Worker {
     constexpr const char* kModule =
         "fico-emulated-module\n"
         "kernel mix op=mix us_per_block=20\n"
-        "kernel mix2 op=mix2 us_per_block=20\n";
+        "kernel mix2 op=mix2 us_per_block=20\n"
+        "kernel endless op=spin us_per_block=1e12\n";
     require(api_.fico_cuModuleLoadData(&module, kModule), "cuModuleLoadData");
     require(api_.fico_cuModuleGetFunction(&mix_, module, "mix"), "cuModuleGetFunction");
     require(api_.fico_cuModuleGetFunction(&mix2_, module, "mix2"), "cuModuleGetFunction");
+    require(api_.fico_cuModuleGetFunction(&endless_, module, "endless"), "cuModuleGetFunction");
     for (CUdeviceptr* buffer : {&first_, &second_}) {
       require(api_.fico_cuMemAlloc(buffer, sizeof(Words)), "cuMemAlloc");
       require(api_.fico_cuMemsetD32(*buffer, 0, kWords), "cuMemsetD32");
@@ -82,12 +87,18 @@ class Worker {
       first_expected_[i] = mix_word(first_expected_[i], rounds_ + i);
       const std::uint32_t other = 3 * mix_word(first_expected_[i], rounds_);
       second_expected_[i] = mix_word(second_expected_[i] + other, rounds_ + i);
-      second_expected_[i] = mix_word(second_expected_[i], kGraphSeed + i);
+      for (std::uint32_t node = 0; node < nodes_; ++node)
+        second_expected_[i] = mix_word(second_expected_[i], kGraphSeed + node + i);
     }
     if (++rounds_ % kRoundsBetweenWaits == 0) {
       require(api_.fico_cuStreamSynchronize(one_), "cuStreamSynchronize");
       usleep(kPause_us);  // leaves the CPUs to the others of its kind
     }
+  }
+
+  void hang() {
+    require(api_.fico_cuLaunchKernel(endless_, 4, 1, 1, 32, 1, 1, 0, one_, nullptr, nullptr),
+            "cuLaunchKernel");
   }
 
   bool is_right() {
@@ -115,14 +126,17 @@ class Worker {
     CUgraph graph = nullptr;
     require(api_.fico_cuStreamBeginCapture(one_, CU_STREAM_CAPTURE_MODE_GLOBAL),
             "cuStreamBeginCapture");
-    launch_mix(one_, second_, kGraphSeed);
+    for (std::uint32_t node = 0; node < nodes_; ++node)
+      launch_mix(one_, second_, kGraphSeed + node);
     require(api_.fico_cuStreamEndCapture(one_, &graph), "cuStreamEndCapture");
     require(api_.fico_cuGraphInstantiate(&exec_, graph, 0), "cuGraphInstantiate");
   }
 
   const DriverEntries& api_;
+  const std::uint32_t nodes_;
   CUfunction mix_ = nullptr;
   CUfunction mix2_ = nullptr;
+  CUfunction endless_ = nullptr;
   CUdeviceptr first_ = 0;
   CUdeviceptr second_ = 0;
   CUstream one_ = nullptr;
@@ -140,10 +154,10 @@ bool line_came() {
 }
 
 // A child that becomes this program anew.
-int work_in_child(const char* program) {
+int work_in_child(const char* program, const std::string& nodes) {
   const pid_t child = fork();
   if (child == 0) {
-    execl(program, program, static_cast<char*>(nullptr));
+    execl(program, program, "--nodes", nodes.c_str(), static_cast<char*>(nullptr));
     _exit(127);
   }
   int status = 0;
@@ -154,12 +168,28 @@ int work_in_child(const char* program) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::string nodes = "1";
+  bool forks = false;
+  bool hangs = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string option = argv[i];
+    forks |= option == "--fork";
+    hangs |= option == "--hang";
+    if (option == "--nodes" && i + 1 < argc) nodes = argv[++i];
+  }
   const auto driver = fico::testing::reach_driver("dlsym");
-  Worker worker(driver.legacy);
-  if (argc > 1 && std::string(argv[1]) == "--fork") {
+  Worker worker(driver.legacy, static_cast<std::uint32_t>(std::stoul(nodes)));
+  if (forks) {
     worker.round();
     const bool right = worker.is_right();
-    return work_in_child(argv[0]) != 0 || !right ? 1 : 0;
+    return work_in_child(argv[0], nodes) != 0 || !right ? 1 : 0;
+  }
+  if (hangs) {
+    worker.round();
+    worker.hang();
+    std::puts("ready");
+    std::fflush(stdout);
+    pause();
   }
   do {
     worker.round();

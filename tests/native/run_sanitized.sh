@@ -32,4 +32,5 @@ export FICO_TEST_BUILD="$build"
 export FICO_EXAMPLES="${FICO_EXAMPLES:-30}" FICO_KILLS="${FICO_KILLS:-20}" FICO_RUNS="${FICO_RUNS:-1}"
 cd "$root"
 exec "$python" -m pytest -q tests/integration/test_native.py tests/integration/test_ordering.py \
-  tests/integration/test_ordering_rules.py tests/integration/test_faults.py "$@"
+  tests/integration/test_ordering_rules.py tests/integration/test_faults.py \
+  tests/integration/test_live_faults.py "$@"

@@ -87,6 +87,74 @@ def test_who_gives_no_sign_of_life_is_taken_for_stopped(session: Callable[..., S
     assert b.is_contended
 
 
+def test_who_comes_no_further_hangs_and_keeps_its_units(session: Callable[..., Session]) -> None:
+    """GIVEN a tenant that lives, and whose work does not end THEN others are not decided on by it,
+    but for the units that it works on."""
+    a, b = session("lithos").seats
+    a.begin(0, synthetic("vgg16"))
+    b.begin(0, synthetic("resnet152"))
+    first = a.want(0)
+    b.want(0)
+    assert b.is_contended
+    a.beat()
+    b.advance(1e9)
+    second = b.want(1e9)
+    assert not b.is_contended
+    assert first is not None
+    assert second is not None
+    assert first[2]
+    assert second[2]
+    assert not set(range(*first[0])) & set(range(*second[0]))
+
+
+def test_what_a_tenant_claimed_is_free_when_it_has_left(session: Callable[..., Session]) -> None:
+    made = session("lithos")
+    a, b = made.seats
+    a.begin(0, synthetic("vgg16"))
+    a.want(0)
+    b.begin(0, synthetic("vgg16"))
+    shared = b.want(0)
+    assert shared is not None
+    assert shared[0] != (0, UNITS)
+    made.arena.leave(*made.members[0])
+    b.refresh()
+    b.advance(1)
+    whole = b.want(1)
+    assert whole is not None
+    assert whole[0] == (0, UNITS)
+
+
+def test_who_comes_into_a_slot_is_not_who_left_it(session: Callable[..., Session]) -> None:
+    made = session()
+    a, b = made.seats
+    a.begin(0, synthetic("vgg16"))
+    a.want(0)
+    made.arena.leave(*made.members[0])
+    made.arena.join("new", os.getpid())
+    # What the one that left still says is not said for the new one.
+    a.advance(1)
+    a.want(1)
+    b.refresh()
+    b.begin(1, synthetic("vgg16"))
+    b.want(1)
+    assert not b.is_contended
+    assert b.has_company
+
+
+def test_who_left_the_session_ends_its_request(session: Callable[..., Session]) -> None:
+    made = session()
+    a, _ = made.seats
+    a.begin(0, synthetic("vgg16"))
+    a.want(0)
+    made.arena.leave(*made.members[0])
+    assert not a.refresh()
+    a.advance(1)
+    assert a.want(1) is not None
+    a.end(2)
+    made.arena.join("new", os.getpid())
+    assert not a.refresh()
+
+
 def test_a_tenant_that_left_is_not_there_any_more(session: Callable[..., Session]) -> None:
     made = session()
     a, b = made.seats
