@@ -1,5 +1,6 @@
 #include "hook/graph_copies.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -71,6 +72,11 @@ void GraphCopies::adopt(CUgraph graph) {
   if (!copyable) return;
   if (d().graph_clone(&graph_, graph) == CUDA_SUCCESS) {
     map_children(graph, graph_, replaced_);
+    nodes_ = 0;
+    visit_nodes(graph_, [&](CUgraph, CUgraphNode, CUgraphNodeType) {
+      ++nodes_;
+      return true;
+    });
   } else {
     graph_ = nullptr;
   }
@@ -195,7 +201,9 @@ void GraphCopies::build(Segment segment, const Place& place) {
 
 // One that still runs may be destroyed: the driver keeps it until it has ended.
 void GraphCopies::make_room(const Spot& spot) {
-  if (instances_.contains(spot) || instances_.size() <= kMaxSpots) return;
+  const std::size_t most =
+      std::clamp(kMaxNodes / std::max<std::size_t>(nodes_, 1), kLeastSpots, kMostSpots);
+  if (instances_.contains(spot) || instances_.size() <= most) return;
   auto oldest = instances_.end();
   for (auto at = instances_.begin(); at != instances_.end(); ++at) {
     if (at->first.partition == nullptr) continue;  // home

@@ -73,9 +73,12 @@ class GraphCopies : public std::enable_shared_from_this<GraphCopies> {
 
  private:
   friend class GraphBuilder;
-  // Places for which instances are kept, besides home: some 0.2 MiB of GPU memory a segment of 25
-  // kernels. The one that was not used for longest is given up.
-  static constexpr std::size_t kMaxSpots = 8;
+  // Places for which instances are kept, besides home: as many as hold so many nodes together (some
+  // 8 KiB of GPU memory each), within these bounds. The one that was not used for longest is given
+  // up.
+  static constexpr std::size_t kMaxNodes = 5000;
+  static constexpr std::size_t kLeastSpots = 8;
+  static constexpr std::size_t kMostSpots = 24;
   // Works in a row are worth an instance once they were wanted so often, and only so many.
   static constexpr std::uint32_t kOften = 3;
   static constexpr std::size_t kMaxRows = 32;
@@ -113,6 +116,7 @@ class GraphCopies : public std::enable_shared_from_this<GraphCopies> {
   std::unique_ptr<GraphPieces> pieces_;
   // The program's node: ours now, where the driver can't tell.
   std::unordered_map<CUgraphNode, CUgraphNode> replaced_;
+  std::size_t nodes_ = 0;
   bool home_is_built_ = false;
 
   std::mutex instances_mutex_;  // taken last; held while one of them is launched

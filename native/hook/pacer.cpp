@@ -154,6 +154,7 @@ void Pacer::reap() {
     marks_.pop_front();
     if (!marks_.empty()) marks_.front().begins_us = now_us();
   }
+  if (marks_.empty()) late_ = false;
 }
 
 template <class HasRoom>
@@ -161,10 +162,11 @@ void Pacer::await(HasRoom has_room) {
   const std::uint64_t begin_ns = base::monotonic_ns();
   for (;;) {
     reap();
-    if (has_room()) return;
+    if (late_ || has_room()) return;
     if (base::monotonic_ns() - begin_ns >
         kLongestWait_ns * static_cast<std::uint64_t>(clock_scale_)) {
       Tenant::self().count(Counter::late_pieces);
+      late_ = true;
       return;
     }
     sched_yield();

@@ -130,6 +130,7 @@ class Pacer {
   bool alone_ = true;  // nobody else has been in a request since it began
   bool all_issued_ = false;
   double since_mark_us_ = 0;
+  bool late_ = false;       // what is on its way has been waited for long enough
   std::deque<Mark> marks_;  // in the order in which they were recorded
   std::vector<Mark> spare_;
   std::uint32_t first_work_ = 0;
