@@ -249,7 +249,7 @@ def short(rows: Iterable[common.Row]) -> list[common.Row]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", default="", help="programs with one of these texts in their names")
+    parser.add_argument("--only", default="", help="programs with one of these in their names")
     parser.add_argument("--modes", default=",".join(MODES), help="of the tenants")
     parser.add_argument("--jobs", type=int, default=8, help="programs at once")
     parser.add_argument("--budget-s", type=float, default=460, help="start nothing after this")

@@ -55,6 +55,16 @@ Partition* PartitionPool::nearest(std::uint32_t lo, std::uint32_t hi) const {
 }
 
 Partition* PartitionPool::make(std::uint32_t lo, std::uint32_t hi) {
+  std::unique_ptr<Partition> made = create(lo, hi);
+  return made != nullptr ? add(std::move(made)) : nullptr;
+}
+
+Partition* PartitionPool::add(std::unique_ptr<Partition> partition) {
+  partitions_.push_back(std::move(partition));
+  return partitions_.back().get();
+}
+
+std::unique_ptr<Partition> PartitionPool::create(std::uint32_t lo, std::uint32_t hi) {
   if (hi > units_.size() || lo >= hi) return nullptr;
   const RelaxedCapture relaxed;
   const Driver& d = driver();
@@ -69,8 +79,7 @@ Partition* PartitionPool::make(std::uint32_t lo, std::uint32_t hi) {
     d.green_destroy(green);
     return nullptr;
   }
-  partitions_.push_back(std::make_unique<Partition>(lo, hi, green, context));
-  return partitions_.back().get();
+  return std::make_unique<Partition>(lo, hi, green, context);
 }
 
 void PartitionPool::clear(bool destroy) {

@@ -47,7 +47,12 @@ class PartitionPool {
   Partition* find(std::uint32_t lo, std::uint32_t hi) const;
   // Makes it; 1.5 ms. nullptr if the driver refuses.
   Partition* make(std::uint32_t lo, std::uint32_t hi);
+  // The same in two steps: create() may be called without the owner's lock, if nobody opens or
+  // clears the pool meanwhile.
+  std::unique_ptr<Partition> create(std::uint32_t lo, std::uint32_t hi);
+  Partition* add(std::unique_ptr<Partition> partition);
 
+  bool is_open() const { return !units_.empty(); }
   bool is_full() const { return partitions_.size() >= kCapacity; }
   const std::vector<std::unique_ptr<Partition>>& partitions() const { return partitions_; }
 

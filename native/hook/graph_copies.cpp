@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "hook/graph_builder.hpp"
+#include "hook/builder.hpp"
 #include "hook/graph_nodes.hpp"
 #include "hook/pacer.hpp"
 #include "hook/tenant.hpp"
@@ -176,7 +176,13 @@ void GraphCopies::order(Segment segment, const Place& place) {
     const std::lock_guard lock(instances_mutex_);
     if (!ordered_.emplace(spot_of(place), segment).second) return;
   }
-  GraphBuilder::self().order({weak_from_this(), segment, place});
+  Builder::self().order([weak = weak_from_this(), segment, place] {
+    const auto graph = weak.lock();
+    if (graph == nullptr) return;
+    graph->build(segment, place);
+    const std::lock_guard lock(graph->instances_mutex_);
+    graph->ordered_.erase({spot_of(place), segment});
+  });
 }
 
 void GraphCopies::build(Segment segment, const Place& place) {

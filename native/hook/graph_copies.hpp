@@ -72,7 +72,6 @@ class GraphCopies : public std::enable_shared_from_this<GraphCopies> {
   static bool builds_at_launch();
 
  private:
-  friend class GraphBuilder;
   // Places for which instances are kept, besides home: as many as hold so many nodes together (some
   // 8 KiB of GPU memory each), within these bounds. The one that was not used for longest is given
   // up.

@@ -18,6 +18,11 @@ namespace {
 
 const cuda::Driver& d() { return cuda::driver(); }
 
+// Profiles are of a program that is traced and alone: pieces are shorter, or longer beside others.
+constexpr double kLearning = 0.1;
+constexpr double kLeastRatio = 0.5;
+constexpr double kMostRatio = 2;
+
 double clock_scale() {
   const char* text = std::getenv("FICO_EMULATED_DILATION");  // NOLINT(concurrency-mt-unsafe)
   const double dilation = text != nullptr ? std::strtod(text, nullptr) : 0;
@@ -150,7 +155,12 @@ void Pacer::reap() {
   const cuda::Current current(marks_.front().context);  // the keeper has none of its own
   const cuda::RelaxedCapture relaxed;
   while (!marks_.empty() && d().event_query(marks_.front().event) != CUDA_ERROR_NOT_READY) {
-    spare_.push_back(marks_.front());
+    const Mark& ended = marks_.front();
+    if (ended.takes_us > 0) {
+      const double ratio = (now_us() - ended.begins_us) / ended.takes_us;
+      took_ratio_ += kLearning * (std::clamp(ratio, kLeastRatio, kMostRatio) - took_ratio_);
+    }
+    spare_.push_back(ended);
     marks_.pop_front();
     if (!marks_.empty()) marks_.front().begins_us = now_us();
   }
@@ -178,7 +188,7 @@ void Pacer::await_room() {
     if (marks_.empty()) return true;
     const Mark& front = marks_.front();
     return marks_.size() == 1 &&
-           now_us() >= front.begins_us + front.takes_us - seat_->pace().lead_us;
+           now_us() >= front.begins_us + front.takes_us * took_ratio_ - seat_->pace().lead_us;
   });
 }
 

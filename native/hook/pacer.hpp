@@ -131,6 +131,7 @@ class Pacer {
   bool all_issued_ = false;
   double since_mark_us_ = 0;
   bool late_ = false;       // what is on its way has been waited for long enough
+  double took_ratio_ = 1;   // how long pieces take, of what the profile says; a running mean
   std::deque<Mark> marks_;  // in the order in which they were recorded
   std::vector<Mark> spare_;
   std::uint32_t first_work_ = 0;

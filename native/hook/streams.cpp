@@ -9,6 +9,7 @@
 
 #include "base/log.hpp"
 #include "cuda/driver.hpp"
+#include "hook/builder.hpp"
 #include "hook/graphs.hpp"
 #include "hook/pacer.hpp"
 #include "hook/tenant.hpp"
@@ -324,7 +325,9 @@ void Streams::forget_context(CUcontext handle, bool destroy) {
                   [](const Stream* s) { return s->kind == StreamKind::kCreated; });
   }
   {
+    const std::lock_guard making(context->making_mutex);
     const std::lock_guard lock(context->pool_mutex);
+    context->ordered.clear();
     context->pool.clear(destroy);
     for (const cuda::Partition::Spare& spare : context->whole.spares) {
       if (destroy) cuda::driver().stream_destroy(spare.stream);
@@ -378,7 +381,12 @@ Place Streams::place_at(Stream& stream, const Target& target) {
       at = pool.nearest(target.lo, target.hi);
       if (at != nullptr) Tenant::self().count(Counter::near_partitions);
     }
-    if (at == nullptr) at = make_partition(stream, target.lo, target.hi);
+    if (at == nullptr && GraphCopies::builds_at_launch()) {
+      at = make_partition(stream.context, target.lo, target.hi);
+    } else if (at == nullptr) {
+      make_partition_soon(stream.context, target.lo, target.hi);
+      Tenant::self().count(Counter::unbuilt_pieces);
+    }
   }
   if (at == nullptr) return {stream.home};  // counted
   Place place = place_on(stream, *at, target.priority);
@@ -387,8 +395,8 @@ Place Streams::place_at(Stream& stream, const Target& target) {
   return place;
 }
 
-cuda::Partition* Streams::make_partition(Stream& stream, std::uint32_t lo, std::uint32_t hi) {
-  cuda::PartitionPool& pool = stream.context.pool;
+cuda::Partition* Streams::make_partition(Context& context, std::uint32_t lo, std::uint32_t hi) {
+  cuda::PartitionPool& pool = context.pool;
   Tenant& tenant = Tenant::self();
   if (pool.is_full()) tenant.count(Counter::extra_partitions);
   cuda::Partition* made = pool.make(lo, hi);
@@ -400,10 +408,30 @@ cuda::Partition* Streams::make_partition(Stream& stream, std::uint32_t lo, std::
   return made;
 }
 
+void Streams::make_partition_soon(Context& context, std::uint32_t lo, std::uint32_t hi) {
+  const std::pair wanted{lo, hi};
+  if (std::ranges::find(context.ordered, wanted) != context.ordered.end()) return;
+  context.ordered.push_back(wanted);
+  Builder::self().order([&context, wanted] {
+    const std::lock_guard making(context.making_mutex);
+    if (!context.pool.is_open() || !Tenant::self().is_active()) return;
+    auto made = context.pool.create(wanted.first, wanted.second);
+    const std::lock_guard lock(context.pool_mutex);
+    std::erase(context.ordered, wanted);
+    if (made != nullptr) {
+      context.pool.add(std::move(made));
+      Tenant::self().count(Counter::partitions_created);
+    } else {
+      Tenant::self().count(Counter::driver_errors,
+                           "a partition could not be made: out of GPU memory?");
+    }
+  });
+}
+
 cuda::Partition* Streams::partition(Stream& stream, std::uint32_t lo, std::uint32_t hi) {
   const std::lock_guard lock(stream.context.pool_mutex);
   cuda::Partition* found = stream.context.pool.find(lo, hi);
-  return found != nullptr ? found : make_partition(stream, lo, hi);
+  return found != nullptr ? found : make_partition(stream.context, lo, hi);
 }
 
 cuda::Partition* Streams::random_partition(Stream& stream) {
@@ -414,7 +442,7 @@ cuda::Partition* Streams::random_partition(Stream& stream) {
     const std::uint32_t lo = random_below(units);
     const std::uint32_t hi = lo + 1 + random_below(units - lo);
     cuda::Partition* found = pool.find(lo, hi);
-    return found != nullptr ? found : make_partition(stream, lo, hi);
+    return found != nullptr ? found : make_partition(stream.context, lo, hi);
   }
   return pool.partitions()[random_below(static_cast<std::uint32_t>(pool.partitions().size()))]
       .get();

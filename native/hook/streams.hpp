@@ -75,9 +75,11 @@ struct Context {
   std::mutex legacy_mutex;
   std::unique_ptr<Stream> legacy;
   std::vector<Stream*>
-      blocking;           // created and per-thread blocking streams; guarded by legacy_mutex
-  std::mutex pool_mutex;  // taken after a stream's mutex
+      blocking;             // created and per-thread blocking streams; guarded by legacy_mutex
+  std::mutex making_mutex;  // held while a partition is made for the pool, or the pool ends
+  std::mutex pool_mutex;    // taken after a stream's mutex, and after making_mutex
   cuda::PartitionPool pool;
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> ordered;  // partitions that are being made
   cuda::Partition whole{};  // all units, for streams at a policy's priority
 };
 
@@ -195,7 +197,9 @@ class Streams {
   Context* enter_context(CUcontext handle);
   void enter(Stream* stream);
   void remove(Stream* stream);
-  cuda::Partition* make_partition(Stream& stream, std::uint32_t lo, std::uint32_t hi);
+  cuda::Partition* make_partition(Context& context, std::uint32_t lo, std::uint32_t hi);
+  // Has it made; launches go home until it is there.
+  void make_partition_soon(Context& context, std::uint32_t lo, std::uint32_t hi);
 
   std::atomic<Stream*> table_[kTableSize] = {};  // by handle; a slot is never emptied, only reused
   std::mutex registry_mutex_;                    // taken after a stream's and a pool's mutex

@@ -1,23 +1,23 @@
-#include "hook/graph_builder.hpp"
+#include "hook/builder.hpp"
 
 #include <pthread.h>
 
 #include <csignal>
 #include <cstdlib>
+#include <exception>
 #include <thread>
 #include <utility>
 
 #include "base/log.hpp"
-#include "hook/tenant.hpp"
 
 namespace fico::hook {
 
-GraphBuilder& GraphBuilder::self() {
-  static auto* builder = new GraphBuilder;
+Builder& Builder::self() {
+  static auto* builder = new Builder;
   return *builder;
 }
 
-void GraphBuilder::order(Order order) {
+void Builder::order(std::function<void()> job) {
   const std::lock_guard lock(mutex_);
   if (stopped_) return;
   if (!started_) {
@@ -30,7 +30,7 @@ void GraphBuilder::order(Order order) {
       std::thread([this] { run(); }).detach();
       // Registered after the driver's own: it is called before the driver ends.
       std::atexit([] {
-        GraphBuilder& builder = self();
+        Builder& builder = self();
         std::unique_lock exit_lock(builder.mutex_);
         builder.stopped_ = true;
         builder.changed_.wait(exit_lock, [&] { return !builder.busy_; });
@@ -42,31 +42,25 @@ void GraphBuilder::order(Order order) {
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
-  orders_.push_back(std::move(order));
+  jobs_.push_back(std::move(job));
   changed_.notify_all();
 }
 
-void GraphBuilder::run() {
+void Builder::run() {
   pthread_setname_np(pthread_self(), "fico-builder");
   std::unique_lock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return !orders_.empty(); });
-    const Order order = std::move(orders_.front());
-    orders_.pop_front();
+    changed_.wait(lock, [this] { return !jobs_.empty(); });
+    const std::function<void()> job = std::move(jobs_.front());
+    jobs_.pop_front();
     if (stopped_) continue;
     busy_ = true;
     lock.unlock();
-    if (const auto graph = order.graph.lock(); graph != nullptr) build(*graph, order);
+    job();
     lock.lock();
     busy_ = false;
     changed_.notify_all();
   }
-}
-
-void GraphBuilder::build(GraphCopies& graph, const Order& order) {
-  graph.build(order.segment, order.place);
-  const std::lock_guard lock(graph.instances_mutex_);
-  graph.ordered_.erase({GraphCopies::spot_of(order.place), order.segment});
 }
 
 }  // namespace fico::hook

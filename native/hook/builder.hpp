@@ -1,35 +1,29 @@
-// The thread that builds instances of graphs for places, so that no launch waits for it.
+// The thread that makes what launches may do without for a while: instances of graphs, partitions.
+// They take a millisecond each, and no launch is to wait for them.
 #pragma once
 
 #include <condition_variable>
 #include <deque>
-#include <memory>
+#include <functional>
 #include <mutex>
-
-#include "hook/graph_copies.hpp"
 
 namespace fico::hook {
 
 // One a process, started with the first order and never destroyed. A forked child has none, and
 // orders nothing.
-class GraphBuilder {
+class Builder {
  public:
-  static GraphBuilder& self();
+  static Builder& self();
 
-  struct Order {
-    std::weak_ptr<GraphCopies> graph;
-    GraphCopies::Segment segment;
-    Place place;
-  };
-  void order(Order order);
+  // The job must not throw, and finds out by itself whether it is still wanted.
+  void order(std::function<void()> job);
 
  private:
   void run();
-  static void build(GraphCopies& graph, const Order& order);
 
   std::mutex mutex_;  // taken last of all
   std::condition_variable changed_;
-  std::deque<Order> orders_;
+  std::deque<std::function<void()>> jobs_;
   bool started_ = false;
   bool busy_ = false;
   bool stopped_ = false;  // the process exits: the driver must not be called any more
