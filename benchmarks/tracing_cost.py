@@ -1,13 +1,12 @@
-"""What tracing a program costs it, and which way of tracing costs how much.
+"""What tracing a program costs it, and what is left of that while CUPTI is idle or has left.
 
     python benchmarks/tracing_cost.py [--output FILE] [--budget-s 110] [MODEL:BATCH:MODE...]
 
-Each program runs as `fico profile` runs it, alone, and is traced in one window after another, each
-in another way; what is chosen when CUPTI comes into a process has a process of its own. `slower` is
-against the same process on as many units before CUPTI came into it, or, where it was there from the
-start, against the program's first process. A request's period is counted over all of a window,
-from its launches; its span is what its graph took on the GPU, between its records; `between` is the
-time from one to the next. The most urgent processes come first; none begins when the time is up.
+Each program runs as `fico profile` runs it, alone, and is counted and traced in one window after
+another. `slower` is against the same process on as many units before CUPTI came into it. A
+request's period is counted over all of a window, from its launches; its span is what its graph took
+on the GPU, between its records; `between` is the time from one to the next. No program begins when
+the time is up.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 import common
 from fico.cli.signals import ending_by_signal
-from fico.profiling.collector import Option, TraceFile
+from fico.profiling.collector import TraceFile
 from fico.profiling.measure import calls_per_request
 from fico.profiling.program import Profiled
 from fico.runtime.errors import FicoError
@@ -37,20 +36,6 @@ SETTLE_S = 0.05
 PROCESS_S = 14.0
 """What a process takes, about."""
 
-WINDOWS = {
-    "nodes": Option.NONE,
-    "nodes, second window": Option.NONE,
-    "nodes, fresh buffers": Option.FRESH_BUFFERS,
-    "nodes, kernels only": Option.KERNELS_ONLY,
-    "graphs as a whole": Option.GRAPHS,
-}
-"""In the first process, in this order; then half of the units, then what may harm the process."""
-LIFETIMES = {
-    "CUPTI from the start": Option.ATTACHED,
-    "times in host memory": Option.PINNED,
-    "always on": Option.ALWAYS_ON,
-}
-
 
 @dataclass
 class Results:
@@ -59,8 +44,6 @@ class Results:
     output: Path
     head: dict[str, object]
     rows: list[common.Row] = field(default_factory=list)
-    untraced_us: dict[str, float] = field(default_factory=dict)
-    """Period of each program on all units before CUPTI came into it."""
 
     def add(self, row: common.Row) -> None:
         self.rows.append(row)
@@ -95,7 +78,7 @@ class Counted:
 class Process:
     """One process of a program, and what is measured of it."""
 
-    def __init__(self, name: str, options: Option, results: Results, gpu: str) -> None:
+    def __init__(self, name: str, results: Results, gpu: str) -> None:
         self._name = name
         self._results = results
         self._calls = 1 if name.endswith("graph") else 0
@@ -103,7 +86,7 @@ class Process:
         self._nodes = 0
         """Of its graph; 0: not known yet."""
         self._waiting: list[Counted] = []
-        self._trace = TraceFile(options=options)
+        self._trace = TraceFile()
         command = ["python3", "closed_loop.py", *name.split(":")]
         try:
             self._program = Profiled(command, gpu, self._trace)
@@ -112,7 +95,7 @@ class Process:
             raise
         self.units = len(self._program.session.gpu.sms_per_unit)
         self._confined = self.units
-        self._untraced_us = {self.units: results.untraced_us.get(name, float("nan"))}
+        self._untraced_us: dict[int, float] = {}
 
     def start(self) -> None:
         """Wait until it serves evenly."""
@@ -135,11 +118,11 @@ class Process:
         pace = self._program.pace(COUNTED_S)
         self._add(Counted({"way": way}, pace, self._confined, is_baseline))
 
-    def record(self, way: str, options: Option) -> None:
+    def record(self, way: str, *, detach: bool = False) -> None:
         """A row of a window."""
-        self._trace.begin(options)
+        self._trace.begin()
         pace = self._program.pace(COUNTED_S)
-        records, dropped = self._trace.end()
+        records, dropped = self._trace.end(detach=detach)
         row: common.Row = {"way": way, "records": len(records), "dropped": dropped}
         starts_us, ends_us = spans(records)
         if len(starts_us):
@@ -163,9 +146,7 @@ class Process:
         period_us = 1e6 * self._calls / counted.calls_per_s
         if counted.is_baseline:
             self._untraced_us[counted.units] = period_us
-            if counted.units == self.units:
-                self._results.untraced_us.setdefault(self._name, period_us)
-        untraced_us = self._untraced_us.get(counted.units, float("nan"))
+        untraced_us = self._untraced_us[counted.units]
         row: common.Row = {
             "program": self._name,
             "units": counted.units,
@@ -177,6 +158,24 @@ class Process:
             row["us_a_launch"] = (period_us - untraced_us) / launches
         return row | counted.row
 
+    def measure(self) -> None:
+        """All ways, in the order in which they can follow each other."""
+        half = self.units // 2
+        self.count("before CUPTI", is_baseline=True)
+        self.confine(half)
+        self.count("before CUPTI", is_baseline=True)
+        self.confine(self.units)
+        self.record("nodes")
+        self.count("CUPTI idle")
+        self.record("nodes, second window")
+        self.confine(half)
+        self.count("CUPTI idle")
+        self.record("nodes")
+        self.confine(self.units)
+        self.record("nodes, then CUPTI leaves", detach=True)
+        self.count("after it has left")
+        self.record("nodes, CUPTI comes again")
+
     def close(self) -> None:
         try:
             self._program.close()
@@ -184,43 +183,15 @@ class Process:
             self._trace.close()
 
 
-def in_one_process(process: Process, is_graph: bool) -> None:
-    """All ways that can follow each other."""
-    half = process.units // 2
-    process.count("before CUPTI", is_baseline=True)
-    process.confine(half)
-    process.count("before CUPTI", is_baseline=True)
-    process.confine(process.units)
-    for number, (way, options) in enumerate(WINDOWS.items()):
-        if is_graph or options != Option.GRAPHS:
-            process.record(way, options)
-        if number == 0:
-            process.count("CUPTI idle")
-    process.confine(half)
-    process.count("CUPTI idle")
-    process.record("nodes", Option.NONE)
-    if is_graph:
-        process.record("graphs as a whole", Option.GRAPHS)
-    process.confine(process.units)
-    process.record("nodes, then CUPTI leaves", Option.DETACH)
-    process.count("after it has left")
-    process.record("nodes, CUPTI comes again", Option.NONE)
-
-
-def one(name: str, way: str, results: Results, gpu: str) -> None:
-    """Measure one process; a row that says why where it can't be."""
-    options = LIFETIMES.get(way, Option.NONE)
+def one(name: str, results: Results, gpu: str) -> None:
+    """Measure one program; a row that says why where it can't be."""
     process = None
     try:
-        process = Process(name, options, results, gpu)
+        process = Process(name, results, gpu)
         process.start()
-        if way in LIFETIMES:
-            process.count(f"{way}, idle")
-            process.record(f"{way}, nodes", Option.NONE)
-        else:
-            in_one_process(process, name.endswith("graph"))
+        process.measure()
     except FicoError as error:
-        results.add({"program": name, "way": way or "one process", "said": str(error)})
+        results.add({"program": name, "way": "one process", "said": str(error)})
     finally:
         if process is not None:
             process.close()
@@ -238,14 +209,12 @@ def main() -> int:
     os.environ |= common.environment()
     os.chdir(common.PROGRAMS)
     gpu = selected_gpu(None)
-    turns = [(name, "") for name in options.programs]
-    turns += [(name, way) for way in LIFETIMES for name in options.programs]
     with ending_by_signal():
-        for name, way in turns:
+        for name in options.programs:
             if time.monotonic() + PROCESS_S > deadline:
-                common.note(f"the time is up before {name} {way}")
+                common.note(f"the time is up before {name}")
                 break
-            one(name, way, results, gpu)
+            one(name, results, gpu)
     columns = ["program", "way", "units", "period_us", "slower_pct", "us_a_launch", "span_us"]
     columns += ["between_us", "longest_between_us", "records", "dropped", "said"]
     common.show(results.rows, columns)

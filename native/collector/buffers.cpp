@@ -2,12 +2,11 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <utility>
 
 namespace fico::collector {
 namespace {
 
-constexpr int kPrepared = 4;
+constexpr std::size_t kPrepared = 4;
 // A whole page, so that no other memory shares one.
 constexpr std::size_t kAlignment = 4096;
 
@@ -21,12 +20,12 @@ std::uint8_t* new_buffer() {
 }  // namespace
 
 void Buffers::prepare() {
-  std::vector<std::uint8_t*> made;
-  for (int i = 0; i < kPrepared; ++i) {
-    if (std::uint8_t* buffer = new_buffer()) made.push_back(buffer);
-  }
   const std::lock_guard lock(mutex_);
-  free_ = std::move(made);
+  while (free_.size() < kPrepared) {
+    std::uint8_t* buffer = new_buffer();
+    if (buffer == nullptr) return;
+    free_.push_back(buffer);
+  }
 }
 
 std::uint8_t* Buffers::take() {

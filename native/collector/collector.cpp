@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <climits>
 #include <csignal>
@@ -21,7 +22,6 @@
 #include <string>
 #include <thread>
 #include <unordered_map>
-#include <vector>
 
 #include "collector/buffers.hpp"
 #include "collector/cupti.hpp"
@@ -29,6 +29,10 @@
 
 namespace fico::collector {
 namespace {
+
+// Never with CUPTI_ACTIVITY_KIND_GRAPH_TRACE, not even in turn: that has ended programs (segfault).
+constexpr std::array kRecorded = {CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, CUPTI_ACTIVITY_KIND_MEMCPY,
+                                  CUPTI_ACTIVITY_KIND_MEMSET};
 
 // The trace file of this process, and the names in it. CUPTI calls back on threads of its own and
 // on the one that flushes; `writing` keeps them apart.
@@ -40,9 +44,8 @@ struct Trace {
   std::mutex writing;
   std::unordered_map<std::string, std::uint32_t> known_names;
   Buffers buffers;
-  // Of the thread that makes CUPTI's calls.
+  // Whether CUPTI is in the process. Of the thread that makes its calls.
   bool is_attached = false;
-  std::vector<CUpti_ActivityKind> recorded;
 };
 Trace trace;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
@@ -116,18 +119,6 @@ void append_transfer(const Activity& activity, Kind kind) {
   append(record);
 }
 
-void append_graph(const CUpti_ActivityGraphTrace2& graph) {
-  Record record{};
-  record.start_ns = graph.start;
-  record.end_ns = graph.end;
-  record.graph = graph.graphId;
-  record.correlation = graph.correlationId;
-  record.stream = graph.streamId;
-  record.context = graph.contextId;
-  record.kind = Kind::kGraph;
-  append(record);
-}
-
 void append_activity(const CUpti_Activity* activity) {
   switch (activity->kind) {
     case CUPTI_ACTIVITY_KIND_KERNEL:
@@ -140,20 +131,13 @@ void append_activity(const CUpti_Activity* activity) {
     case CUPTI_ACTIVITY_KIND_MEMSET:
       append_transfer(*reinterpret_cast<const CUpti_ActivityMemset4*>(activity), Kind::kFill);
       break;
-    case CUPTI_ACTIVITY_KIND_GRAPH_TRACE:
-      append_graph(*reinterpret_cast<const CUpti_ActivityGraphTrace2*>(activity));
-      break;
     default:
       break;
   }
 }
 
-bool has(Option option) { return (trace.header->options.load() & option) != 0; }
-
 void CUPTIAPI give_buffer(std::uint8_t** buffer, std::size_t* bytes, std::size_t* most_records) {
-  *buffer = has(kFreshBuffers)
-                ? static_cast<std::uint8_t*>(std::aligned_alloc(alignof(Record), Buffers::kBytes))
-                : trace.buffers.take();
+  *buffer = trace.buffers.take();
   *bytes = *buffer != nullptr ? Buffers::kBytes : 0;
   *most_records = 0;
 }
@@ -171,11 +155,7 @@ void CUPTIAPI take_buffer(CUcontext context, std::uint32_t stream, std::uint8_t*
       trace.header->dropped.fetch_add(dropped);
     }
   }
-  if (has(kFreshBuffers)) {
-    std::free(buffer);
-  } else {
-    trace.buffers.give_back(buffer);
-  }
+  trace.buffers.give_back(buffer);
 }
 
 bool good(CUptiResult result, const char* what) {
@@ -186,62 +166,44 @@ bool good(CUptiResult result, const char* what) {
   return false;
 }
 
-bool set(CUpti_ActivityAttribute attribute, std::uint8_t value) {
+bool expects_zeroed_buffers() {
+  std::uint8_t value = 1;
   std::size_t bytes = sizeof value;
-  return good(trace.cupti->set_attribute(attribute, &bytes, &value), "CUPTI refuses a setting");
-}
-
-std::vector<CUpti_ActivityKind> wanted_kinds() {
-  if (has(kGraphs)) return {CUPTI_ACTIVITY_KIND_GRAPH_TRACE};
-  if (has(kKernelsOnly)) return {CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL};
-  return {CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, CUPTI_ACTIVITY_KIND_MEMCPY,
-          CUPTI_ACTIVITY_KIND_MEMSET};
+  return good(
+      trace.cupti->set_attribute(CUPTI_ACTIVITY_ATTR_ZEROED_OUT_ACTIVITY_BUFFER, &bytes, &value),
+      "CUPTI refuses a setting");
 }
 
 bool attach() {
   if (trace.is_attached) return true;
   trace.buffers.prepare();
-  if (has(kPinned) && !set(CUPTI_ACTIVITY_ATTR_MEM_ALLOCATION_TYPE_HOST_PINNED, 1)) return false;
   trace.is_attached =
-      good(trace.cupti->register_callbacks(give_buffer, take_buffer), "CUPTI can't be used");
+      good(trace.cupti->register_callbacks(give_buffer, take_buffer), "CUPTI can't be used") &&
+      expects_zeroed_buffers();
   return trace.is_attached;
-}
-
-bool start_recording() {
-  if (!set(CUPTI_ACTIVITY_ATTR_ZEROED_OUT_ACTIVITY_BUFFER, has(kFreshBuffers) ? 0 : 1)) {
-    return false;
-  }
-  trace.recorded = wanted_kinds();
-  return std::ranges::all_of(trace.recorded, [](CUpti_ActivityKind kind) {
-    return good(trace.cupti->enable(kind), "CUPTI refuses to record");
-  });
-}
-
-bool stop_recording() {
-  return std::ranges::all_of(trace.recorded, [](CUpti_ActivityKind kind) {
-    return good(trace.cupti->disable(kind), "CUPTI does not stop recording");
-  });
-}
-
-bool flush() {
-  return good(trace.cupti->flush(CUPTI_ACTIVITY_FLAG_FLUSH_FORCED), "CUPTI gives no records");
 }
 
 bool begin_window() {
   if (!attach()) return false;
-  if (has(kAlwaysOn) && !flush()) return false;
   {
     const std::lock_guard lock(trace.writing);
     trace.header->count.store(0);
     trace.header->dropped.store(0);
   }
-  return has(kAlwaysOn) || start_recording();
+  return std::ranges::all_of(kRecorded, [](CUpti_ActivityKind kind) {
+    return good(trace.cupti->enable(kind), "CUPTI refuses to record");
+  });
 }
 
 bool end_window() {
-  if (!has(kAlwaysOn) && !stop_recording()) return false;
-  if (!flush()) return false;
-  if (!has(kDetach)) return true;
+  const bool has_stopped = std::ranges::all_of(kRecorded, [](CUpti_ActivityKind kind) {
+    return good(trace.cupti->disable(kind), "CUPTI does not stop recording");
+  });
+  if (!has_stopped ||
+      !good(trace.cupti->flush(CUPTI_ACTIVITY_FLAG_FLUSH_FORCED), "CUPTI gives no records")) {
+    return false;
+  }
+  if (trace.header->detach.load() == 0) return true;
   trace.is_attached = false;
   return good(trace.cupti->finalize(), "CUPTI does not leave the process");
 }
@@ -256,8 +218,6 @@ void follow() {
     fail("nothing can be recorded", why);
     return;
   }
-  const bool is_at_once = has(kAttached) || has(kAlwaysOn) || has(kPinned);
-  if (is_at_once && (!attach() || (has(kAlwaysOn) && !start_recording()))) return;
   while (true) {
     const std::uint32_t wanted = header.wanted.load();
     const std::uint32_t recording = header.recording.load();

@@ -2,7 +2,7 @@
 // recorded. `src/fico/profiling/collector.py` makes it and has the same layout, records.py that of
 // a record.
 //
-// The profiler writes `options`, then `wanted`, and wakes the waiters of that; the collector
+// The profiler writes `detach`, then `wanted`, and wakes the waiters of that; the collector
 // answers in `recording` once that is so. While `recording` is 0 all records of the last window are
 // there and nobody writes.
 #pragma once
@@ -14,21 +14,9 @@
 namespace fico::collector {
 
 constexpr std::uint64_t kMagic = 0x0145'4341'5254'4346;  // "FCTRACE" and a byte of 1
-constexpr std::uint32_t kVersion = 2;
+constexpr std::uint32_t kVersion = 3;
 
-enum class Kind : std::uint8_t { kKernel = 0, kCopy = 1, kFill = 2, kGraph = 3 };
-
-// Bits of `options`. The first ones are read anew for each window; those that say "all the time"
-// when the collector starts.
-enum Option : std::uint32_t {
-  kGraphs = 1,        // each launch of a graph is one operation, and nothing else is recorded
-  kKernelsOnly = 2,   // neither copies nor fills
-  kFreshBuffers = 4,  // new memory for CUPTI to zero
-  kDetach = 8,        // CUPTI leaves the process after the window
-  kAttached = 16,     // all the time: CUPTI comes into the process at once, not for a window
-  kAlwaysOn = 32,     // all the time: kAttached, and it records between windows too
-  kPinned = 64,       // all the time: kAttached, and the GPU writes its times to the host's memory
-};
+enum class Kind : std::uint8_t { kKernel = 0, kCopy = 1, kFill = 2 };
 
 // One operation on the GPU. Times are CUPTI's, in nanoseconds; 0 where it knows none.
 struct Record {
@@ -56,9 +44,9 @@ struct Header {
   std::uint64_t magic;
   std::uint32_t version;
   std::uint32_t record_bytes;
-  std::uint64_t capacity;              // records
-  std::uint64_t names_capacity;        // bytes
-  std::atomic<std::uint32_t> options;  // how to record
+  std::uint64_t capacity;             // records
+  std::uint64_t names_capacity;       // bytes
+  std::atomic<std::uint32_t> detach;  // 1: CUPTI leaves the process at the end of a window
   std::uint32_t reserved;
   std::atomic<std::uint32_t> wanted;     // number of the window to record, 0: none
   std::atomic<std::uint32_t> recording;  // what is recorded now

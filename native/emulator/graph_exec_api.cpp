@@ -91,7 +91,6 @@ void launch(Call& call, GraphExec& exec, Stream& stream) {
   for (std::size_t i = 0; i < ops.size(); ++i) {
     if (is_leaf[i]) end->depend_on(ops[i]);
   }
-  trace_graph(call, *end.get(), start, stream, exec);
   exec.last = stream.last = end;
   stream.hides_launch = runs_in_green_contexts(call.rt, exec, stream);
   stream.awaited = stream.hides_launch ? start : end;

@@ -54,8 +54,6 @@ class Op {
   bool is_demand = false;
   /// Where what is run is recorded (trace.hpp): all but the times.
   std::unique_ptr<TraceRecord> record;
-  /// With whose end the record begins, if not with the start of this one: it is of a whole graph.
-  OpRef record_since;
 
   std::atomic<std::uint32_t> done{0};
   /// Emulated time; to be read when done.

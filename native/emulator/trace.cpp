@@ -75,20 +75,15 @@ std::uint32_t kind_bit(const Work& work) {
   return 0;
 }
 
-std::unique_ptr<TraceRecord> new_record(Call& call, const Stream& stream) {
-  auto record = std::make_unique<TraceRecord>();
-  record->context_id = static_cast<std::uint32_t>(stream.context->id);
-  record->stream_id = static_cast<std::uint32_t>(stream.id);
-  record->correlation_id = call.correlation_id();
-  return record;
-}
-
 }  // namespace
 
 void attach_record(Call& call, Op& op, const Stream& stream, const GraphExec* exec,
                    const ExecNode* node) {
   if (!(kind_bit(op.work) & traced_kinds.load(std::memory_order_relaxed))) return;
-  auto record = new_record(call, stream);
+  auto record = std::make_unique<TraceRecord>();
+  record->context_id = static_cast<std::uint32_t>(stream.context->id);
+  record->stream_id = static_cast<std::uint32_t>(stream.id);
+  record->correlation_id = call.correlation_id();
   if (exec) record->graph_id = static_cast<std::uint32_t>(exec->id);
   if (node) record->graph_node_id = node->id;
   if (const auto* kernel = std::get_if<Kernel>(&op.work)) describe(call.rt, *kernel, *record);
@@ -97,21 +92,10 @@ void attach_record(Call& call, Op& op, const Stream& stream, const GraphExec* ex
   op.record = std::move(record);
 }
 
-void attach_graph_record(Call& call, Op& end, const OpRef& start, const Stream& stream,
-                         const GraphExec& exec) {
-  if (!(bit(TraceKind::kGraph) & traced_kinds.load(std::memory_order_relaxed))) return;
-  auto record = new_record(call, stream);
-  record->kind = TraceKind::kGraph;
-  record->graph_id = static_cast<std::uint32_t>(exec.id);
-  end.record = std::move(record);
-  end.record_since = start;
-}
-
 void emit_record(Op& op, double end_us) {
   auto& record = *op.record;
   if (!(bit(record.kind) & traced_kinds.load(std::memory_order_relaxed))) return;
-  const double start_us = op.record_since ? op.record_since->done_us : op.start_us;
-  record.start_ns = static_cast<std::uint64_t>(start_us * kNsPerUs);
+  record.start_ns = static_cast<std::uint64_t>(op.start_us * kNsPerUs);
   record.end_ns = static_cast<std::uint64_t>(end_us * kNsPerUs);
   // Set before any kind was wanted.
   trace_sink.load(std::memory_order_acquire)(record);

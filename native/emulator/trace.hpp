@@ -26,17 +26,6 @@ inline void trace(Call& call, Op& op, const Stream& stream, const GraphExec* exe
   if (traced_kinds.load(std::memory_order_relaxed)) attach_record(call, op, stream, exec, node);
 }
 
-/// The same for a launch of a graph as a whole, from the end of `start` to that of `end`.
-void attach_graph_record(Call& call, Op& end, const OpRef& start, const Stream& stream,
-                         const GraphExec& exec);
-
-inline void trace_graph(Call& call, Op& end, const OpRef& start, const Stream& stream,
-                        const GraphExec& exec) {
-  if (traced_kinds.load(std::memory_order_relaxed)) {
-    attach_graph_record(call, end, start, stream, exec);
-  }
-}
-
 /// Hands the record of an operation that has one to the sink. Executor thread only.
 void emit_record(Op& op, double end_us);
 

@@ -5,11 +5,11 @@
 
 namespace fico::emulator {
 
-enum class TraceKind : std::uint8_t { kKernel, kCopy, kMemset, kGraph };
+enum class TraceKind : std::uint8_t { kKernel, kCopy, kMemset };
 enum class TraceMemory : std::uint8_t { kPageable, kPinned, kDevice, kManaged, kGlobal };
 
-/// One operation that the device has run, or one launch of a graph as a whole. Times are emulated
-/// nanoseconds on the clock that all processes of one emulated GPU share.
+/// One operation that the device has run. Times are emulated nanoseconds on the clock that all
+/// processes of one emulated GPU share.
 struct TraceRecord {
   TraceKind kind = TraceKind::kKernel;
   std::uint64_t start_ns = 0;
@@ -45,7 +45,7 @@ using TraceSink = void (*)(const TraceRecord& record);
 /// The way in, which the emulated driver exports as `fico_emulated_trace`; a real one has none.
 struct TraceAccess {
   /// Changes with everything above.
-  static constexpr std::uint32_t kVersion = 2;
+  static constexpr std::uint32_t kVersion = 3;
 
   std::uint32_t version = kVersion;
   /// Sets who gets the records, once and for ever.

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from fico.profiling import raw_file
-from fico.profiling.records import GRAPH
 from fico.records.profile import NEIGHBOURS, KernelClass, Launch, Profile, Resource
 from fico.runtime.profile_file import load
 from helpers import built
@@ -238,20 +237,6 @@ def test_the_pressure_is_what_the_neighbours_lost(served: Profiled) -> None:
             used_us[launch.name] += launch.pressure[place] * kernel.duration_us(half)
         assert lost[resource] > 0
         assert used_us[name] > 0.8 * sum(used_us.values()) > 0
-
-
-def test_graphs_are_recorded_as_a_whole_too(served: Profiled) -> None:
-    measured = raw_file.load(served.raw)
-    units = [window.units for window in measured.graph_windows]
-    assert units == ([*reversed(MEASURED), UNITS] if served.as_graphs else [])
-    for window in measured.graph_windows:
-        assert set(window.operations["kind"].tolist()) == {GRAPH}
-        took_us = (window.operations["end_ns"] - window.operations["start_ns"]) / 1e3
-        place = MEASURED.index(window.units)
-        latencies_us = [trace.latency_us[place] for trace in served.profile.traces]
-        # Each launch is one of a prefill or one of a step.
-        nearest = np.abs(took_us[:, None] / latencies_us - 1).min(axis=0)
-        assert nearest.max() < 0.05
 
 
 def test_the_raw_file_gives_the_same_profile(served: Profiled) -> None:

@@ -39,7 +39,6 @@ struct Client {
   std::vector<CUpti_ActivityKernel10> kernels;
   std::vector<CUpti_ActivityMemcpy6> copies;
   std::vector<CUpti_ActivityMemset4> memsets;
-  std::vector<CUpti_ActivityGraphTrace2> graphs;
   std::vector<std::size_t> buffers;  // records in each
   std::atomic<int> open_buffers{0};
 
@@ -85,8 +84,6 @@ inline void Client::take(CUcontext, std::uint32_t, std::uint8_t* buffer, std::si
       self.kernels.push_back(*reinterpret_cast<CUpti_ActivityKernel10*>(activity));
     } else if (activity->kind == CUPTI_ACTIVITY_KIND_MEMCPY) {
       self.copies.push_back(*reinterpret_cast<CUpti_ActivityMemcpy6*>(activity));
-    } else if (activity->kind == CUPTI_ACTIVITY_KIND_GRAPH_TRACE) {
-      self.graphs.push_back(*reinterpret_cast<CUpti_ActivityGraphTrace2*>(activity));
     } else {
       self.memsets.push_back(*reinterpret_cast<CUpti_ActivityMemset4*>(activity));
     }

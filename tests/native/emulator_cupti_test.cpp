@@ -168,37 +168,6 @@ TEST(nodes_of_a_graph_are_told_apart) {
   CHECK(kernels.at(0).graphNodeId != kernels.at(4).graphNodeId);
 }
 
-TEST(a_graph_is_recorded_as_a_whole) {
-  World::timed();
-  const auto gemm = traced_function("_Z4gemmPfi");
-  const auto stream = make_stream();
-  CUgraph graph = nullptr;
-  CUgraphExec exec = nullptr;
-  OK(CU(cuStreamBeginCapture)(stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
-  for (int i = 0; i < 3; ++i) OK(launch(gemm, stream, nullptr, 264));
-  OK(CU(cuStreamEndCapture)(stream, &graph));
-  OK(CU(cuGraphInstantiate)(&exec, graph, 0));
-  client().start({CUPTI_ACTIVITY_KIND_GRAPH_TRACE});
-  OK(launch(gemm, stream, nullptr, 264));
-  OK(CU(cuGraphLaunch)(exec, stream));
-  OK(CU(cuGraphLaunch)(exec, stream));
-  finish_and_flush();
-  CHECK(client().kernels.empty());
-  CHECK_EQ(client().graphs.size(), 2);
-  CUPTI_OK(CUPTI(cuptiActivityDisable)(CUPTI_ACTIVITY_KIND_GRAPH_TRACE));
-  CUPTI_OK(CUPTI(cuptiActivityEnable)(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL));
-  OK(CU(cuGraphLaunch)(exec, stream));
-  finish_and_flush();
-  CHECK_EQ(client().graphs.size(), 2);
-  CHECK_EQ(client().kernels.size(), 3);
-  CHECK(client().graphs.at(0).correlationId != client().graphs.at(1).correlationId);
-  for (const auto& whole : client().graphs) {
-    CHECK_EQ(whole.graphId, client().kernels.at(0).graphId);
-    // Three waves of 10 µs, one after another.
-    CHECK(std::abs(static_cast<std::int64_t>(whole.end - whole.start) - 30'000) <= kTickNs);
-  }
-}
-
 TEST(copies_and_memsets_are_recorded) {
   World::instant(nullptr);
   const auto buffer = make_buffer(1024);

@@ -10,7 +10,7 @@ import pytest
 from fico.profiling import prediction
 from fico.profiling.analysis import analyse
 from fico.profiling.classes import Thresholds, evaluate, reclassified, shares
-from fico.profiling.records import GRAPH, KERNEL, Pace
+from fico.profiling.records import KERNEL, Pace
 from fico.records.profile import (
     NEIGHBOURS,
     Bound,
@@ -175,35 +175,6 @@ def test_a_profile_is_of_the_program_without_tracing(graph: bool) -> None:
     slower = paced(on_8_us + 5, on_16_us + 5)
     for launch, was in zip(slower.launches, traced.launches, strict=True):
         assert (launch.gap_us, launch.scaling_us) == (was.gap_us, was.scaling_us)
-
-
-@pytest.mark.parametrize("numbered_alike", [True, False])
-def test_graphs_as_a_whole_tell_what_tracing_their_nodes_costs(numbered_alike: bool) -> None:
-    """Of two kinds of requests, which have no period of their own."""
-    other = tuple(replace(step, name=f"other_{step.name}") for step in STEPS[:3])
-    made = measurement([Call(STEPS, True), Call(other, True)] * 12, units=(8, 16))
-    traced = analyse(made)
-    costs = {8: 0.9, 16: 0.95}
-    whole = []
-    for window in made.windows[:2]:
-        rows = window.operations
-        launches = []
-        for call in np.unique(rows["correlation"]):
-            launch = rows[rows["correlation"] == call]
-            one = launch[:1].copy()
-            took_ns = costs[window.units] * float(launch["end_ns"].max() - one["start_ns"][0])
-            one["end_ns"] = one["start_ns"] + np.uint64(took_ns)
-            one["kind"] = GRAPH
-            one["graph_id"] += 0 if numbered_alike else 1000
-            launches.append(one)
-        whole.append(replace(window, operations=np.concatenate(launches)))
-    found = analyse(replace(made, graph_windows=tuple(whole)))
-    for trace, was in zip(found.traces, traced.traces, strict=True):
-        factors = np.divide(trace.latency_us, was.latency_us)
-        assert factors == pytest.approx([0.9, 0.95] if numbered_alike else [1, 1], rel=1e-3)
-    for launch, before in zip(found.launches, traced.launches, strict=True):
-        factors = np.divide(launch.measured_us, before.measured_us)
-        assert factors == pytest.approx([0.9, 0.95] if numbered_alike else [1, 1], rel=1e-3)
 
 
 def test_an_operation_of_long_before_does_not_count_as_time_without_pressure() -> None:

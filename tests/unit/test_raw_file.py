@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fico.profiling import raw_file
-from fico.profiling.records import GRAPH, Measurement, Pace, Window
+from fico.profiling.records import Measurement, Pace, Window
 from fico.runtime.errors import FicoError
 from helpers.raw_records import closed_loop, measurement, network
 
@@ -19,13 +19,8 @@ from helpers.raw_records import closed_loop, measurement, network
 @pytest.fixture(scope="module")
 def measured() -> Measurement:
     made = measurement(closed_loop(network(3), 5, graph=True), units=(8, 16))
-    wholes = []
-    for window in made.windows[:2]:
-        launches = window.operations[::20].copy()
-        launches["kind"] = GRAPH
-        wholes.append(replace(window, operations=launches))
     paces = tuple(Pace(1e3 + number, 9e2) for number in range(len(made.windows)))
-    return replace(made, graph_windows=tuple(wholes), paces=paces)
+    return replace(made, paces=paces)
 
 
 def assert_same(one: Window, other: Window) -> None:
@@ -46,13 +41,8 @@ def test_it_comes_back(measured: Measurement, tmp_path: Path) -> None:
     raw_file.save(measured, tmp_path / "raw")
     found = raw_file.load(tmp_path / "raw")
     assert (found.neighbours, found.paces) == (measured.neighbours, measured.paces)
-    for ours, theirs in (
-        (found.windows, measured.windows),
-        (found.graph_windows, measured.graph_windows),
-    ):
-        assert len(ours) == len(theirs)
-        for one, other in zip(ours, theirs, strict=True):
-            assert_same(one, other)
+    for one, other in zip(found.windows, measured.windows, strict=True):
+        assert_same(one, other)
 
 
 def rewritten(path: Path, **changes: Any) -> None:
@@ -60,27 +50,41 @@ def rewritten(path: Path, **changes: Any) -> None:
     with np.load(path) as archive:
         arrays = dict(archive)
     about = json.loads(arrays["about"].tobytes()) | changes
-    about = {name: value for name, value in about.items() if value is not None}
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     with path.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def test_an_older_file_is_read(measured: Measurement, tmp_path: Path) -> None:
-    """It knows neither launches of whole graphs nor whether a neighbour writes."""
+    """It does not know whether a neighbour writes."""
     path = tmp_path / "raw"
     reading = {
         neighbour: rates for neighbour, rates in measured.neighbours.items() if not neighbour.writes
     }
-    raw_file.save(replace(measured, neighbours=reading, graph_windows=()), path)
+    raw_file.save(replace(measured, neighbours=reading), path)
     listed = [
         [str(neighbour.resource), neighbour.strength, rates.alone, rates.beside]
         for neighbour, rates in reading.items()
     ]
-    rewritten(path, version=1, of_nodes=None, neighbours=listed)
+    rewritten(path, version=1, neighbours=listed)
     found = raw_file.load(path)
     assert found.neighbours == reading
-    assert (len(found.windows), found.graph_windows) == (len(measured.windows), ())
+    assert len(found.windows) == len(measured.windows)
+
+
+def test_windows_of_whole_graphs_are_passed_over(measured: Measurement, tmp_path: Path) -> None:
+    """GIVEN a file that has such windows behind the others."""
+    path = tmp_path / "raw"
+    wholes = []
+    for window in measured.windows[:2]:
+        launches = window.operations[::20].copy()
+        launches["kind"] = 3
+        wholes.append(replace(window, operations=launches))
+    raw_file.save(replace(measured, windows=(*measured.windows, *wholes)), path)
+    rewritten(path, of_nodes=len(measured.windows))
+    found = raw_file.load(path)
+    for one, other in zip(found.windows, measured.windows, strict=True):
+        assert_same(one, other)
 
 
 def test_a_newer_file_is_refused(measured: Measurement, tmp_path: Path) -> None:

@@ -100,18 +100,6 @@ CUpti_ActivityMemset4 memset_activity(const TraceRecord& record) {
   return memset;
 }
 
-CUpti_ActivityGraphTrace2 graph_activity(const TraceRecord& record) {
-  CUpti_ActivityGraphTrace2 graph{};
-  graph.kind = CUPTI_ACTIVITY_KIND_GRAPH_TRACE;
-  graph.start = record.start_ns;
-  graph.end = record.end_ns;
-  graph.correlationId = record.correlation_id;
-  graph.graphId = record.graph_id;
-  graph.contextId = graph.endContextId = record.context_id;
-  graph.streamId = record.stream_id;
-  return graph;
-}
-
 template <class Activity>
 std::size_t put(const Activity& activity, std::uint8_t* target) {
   static_assert(sizeof(Activity) <= kLargestRecord);
@@ -129,8 +117,6 @@ std::optional<TraceKind> trace_kind(CUpti_ActivityKind kind) {
       return TraceKind::kCopy;
     case CUPTI_ACTIVITY_KIND_MEMSET:
       return TraceKind::kMemset;
-    case CUPTI_ACTIVITY_KIND_GRAPH_TRACE:
-      return TraceKind::kGraph;
     default:
       return std::nullopt;
   }
@@ -139,17 +125,8 @@ std::optional<TraceKind> trace_kind(CUpti_ActivityKind kind) {
 std::size_t record_bytes(CUpti_ActivityKind kind) {
   const auto known = trace_kind(kind);
   if (!known) return 0;
-  switch (*known) {
-    case TraceKind::kKernel:
-      return sizeof(CUpti_ActivityKernel10);
-    case TraceKind::kCopy:
-      return sizeof(CUpti_ActivityMemcpy6);
-    case TraceKind::kMemset:
-      return sizeof(CUpti_ActivityMemset4);
-    case TraceKind::kGraph:
-      break;
-  }
-  return sizeof(CUpti_ActivityGraphTrace2);
+  if (*known == TraceKind::kKernel) return sizeof(CUpti_ActivityKernel10);
+  return *known == TraceKind::kCopy ? sizeof(CUpti_ActivityMemcpy6) : sizeof(CUpti_ActivityMemset4);
 }
 
 std::size_t write_record(const TraceRecord& record, const char* name,
@@ -160,11 +137,9 @@ std::size_t write_record(const TraceRecord& record, const char* name,
     case TraceKind::kCopy:
       return put(copy_activity(record), target.data());
     case TraceKind::kMemset:
-      return put(memset_activity(record), target.data());
-    case TraceKind::kGraph:
       break;
   }
-  return put(graph_activity(record), target.data());
+  return put(memset_activity(record), target.data());
 }
 
 }  // namespace fico::emulator::cupti

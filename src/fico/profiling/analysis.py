@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -227,32 +227,13 @@ class _Analysis:
         """Duration without tracing over duration with it, for what comes from graphs; at most 1.
 
         On few units tracing costs more than all gaps, so it slows kernels too; which part is whose
-        cannot be seen. What the graphs took while they were recorded as a whole tells. Where that
-        was not done: a request takes no longer than from its begin to the next one's, which is
+        cannot be seen. A request takes no longer than from its begin to the next one's, which is
         known without tracing.
         """
         if not self._from_graph(kind):
             return 1.0
-        untraced = self._graphs_untraced(kind, units)
-        if not np.isfinite(untraced):
-            untraced = self._period_us(kind, units) / _median(self._latencies_us(kind, units))
+        untraced = self._period_us(kind, units) / _median(self._latencies_us(kind, units))
         return float(np.clip(untraced, 1 - _MOST_SLOWED, 1)) if np.isfinite(untraced) else 1.0
-
-    def _graphs_untraced(self, kind: int, units: int) -> float:
-        """Time of a request's graphs recorded as a whole over that of their nodes; NaN: not
-        known."""
-        whole = _graph_times_us(
-            window.operations for window in self.measurement.graph_windows if window.units == units
-        )
-        nodes = _graph_times_us(
-            _launches_of_graphs(self.windows[index], self.requests.found[index][kind])
-            for index in self._windows_of(units, None)
-        )
-        # An instance that was made anew between the two has another number.
-        both = whole.keys() & nodes.keys()
-        if not both:
-            return float("nan")
-        return sum(whole[graph] for graph in both) / sum(nodes[graph] for graph in both)
 
     def _untraced_gaps_us(self, kind: int, gaps_us: Floats) -> Floats:
         """Outside of graphs tracing lengthens gaps, since it costs the program time: if requests
@@ -344,30 +325,6 @@ class _Analysis:
             period_us=tuple(self._period_us(kind, units) for units in self.measured_units),
             pressure=_three(np.clip(used_us / span_us, 0, 1)),
         )
-
-
-def _launches_of_graphs(window: Window, found: Found) -> NDArray[np.void]:
-    """The launches of graphs in requests, as they would have been recorded as a whole."""
-    rows: NDArray[np.void] = window.operations[np.unique(found.rows[found.rows >= 0])]
-    rows = rows[rows["graph_id"] != 0]
-    rows = rows[np.argsort(rows["correlation"], kind="stable")]
-    if not len(rows):
-        return rows
-    _, begins = np.unique(rows["correlation"], return_index=True)
-    launches: NDArray[np.void] = rows[begins]
-    launches["start_ns"] = np.minimum.reduceat(rows["start_ns"], begins)
-    launches["end_ns"] = np.maximum.reduceat(rows["end_ns"], begins)
-    return launches
-
-
-def _graph_times_us(windows: Iterable[NDArray[np.void]]) -> dict[int, float]:
-    """Of each graph the median time of its launches."""
-    times: dict[int, list[Floats]] = {}
-    for launches in windows:
-        took_us = (launches["end_ns"] - launches["start_ns"]) / 1e3
-        for graph in np.unique(launches["graph_id"]).tolist():
-            times.setdefault(graph, []).append(took_us[launches["graph_id"] == graph])
-    return {graph: _median(np.concatenate(parts)) for graph, parts in times.items()}
 
 
 def _times_us(window: Window, found: Found) -> Floats:

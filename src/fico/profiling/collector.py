@@ -6,7 +6,6 @@ One window is recorded at a time: `begin`, some time, `end`, then the window's r
 from __future__ import annotations
 
 import contextlib
-import enum
 import fcntl
 import mmap
 import os
@@ -24,7 +23,7 @@ from fico.runtime.paths import shm_dir
 from fico.runtime.processes import look_up
 
 MAGIC = 0x0145_4341_5254_4346
-VERSION = 2
+VERSION = 3
 RECORDS_OFFSET = 4096
 NAMES_BYTES = 1 << 20
 CAPACITY = 400_000
@@ -39,7 +38,7 @@ HEADER = np.dtype(
         ("record_bytes", "u4"),
         ("capacity", "u8"),
         ("names_capacity", "u8"),
-        ("options", "u4"),
+        ("detach", "u4"),
         ("reserved", "u4"),
         ("wanted", "u4"),
         ("recording", "u4"),
@@ -53,32 +52,11 @@ HEADER = np.dtype(
 )
 
 
-class Option(enum.IntFlag):
-    """How the collector records. Which of them costs a program how much: tracing_cost.py of the
-    benchmarks."""
-
-    NONE = 0
-    GRAPHS = 1
-    """Each launch of a graph is one operation, and nothing else is recorded."""
-    KERNELS_ONLY = 2
-    FRESH_BUFFERS = 4
-    """CUPTI gets new memory for its records and zeroes it in the program's thread."""
-    DETACH = 8
-    """CUPTI leaves the process after the window."""
-    ATTACHED = 16
-    """All the time: CUPTI is in the process from the start, not from the first window on."""
-    ALWAYS_ON = 32
-    """All the time: it also records between windows."""
-    PINNED = 64
-    """All the time: the GPU writes times to the host's memory, not to its own."""
-
-
 class TraceFile:
     """Shared memory with the collector of one program. Not for several threads at once."""
 
-    def __init__(self, capacity: int = CAPACITY, options: Option = Option.NONE) -> None:
-        """Make the file; FicoError if there is no room for it. `options` are those of all windows
-        and of the time between them."""
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        """Make the file; FicoError if there is no room for it."""
         size = RECORDS_OFFSET + capacity * RAW.itemsize + NAMES_BYTES
         _remove_stale()
         handle, self.path = _new_file()
@@ -102,12 +80,10 @@ class TraceFile:
             self._map, np.uint8, offset=RECORDS_OFFSET + capacity * RAW.itemsize
         )
         self._window = 0
-        self._options = options
         head = self._header[0]
         head["version"] = VERSION
         head["record_bytes"] = RAW.itemsize
         head["capacity"] = capacity
-        head["options"] = options
         head["names_capacity"] = NAMES_BYTES
         head["names_bytes"] = 1  # the empty name
         head["magic"] = MAGIC
@@ -133,16 +109,19 @@ class TraceFile:
         """Process that records, 0: none yet."""
         return int(self._header[0]["owner"])
 
-    def begin(self, options: Option = Option.NONE) -> None:
-        """Record from now on, with these options besides. FicoError if the collector does not
-        answer."""
+    def begin(self) -> None:
+        """Record from now on. FicoError if the collector does not answer."""
         self._window += 1
-        self._header[0]["options"] = self._options | options
         self._want(self._window)
 
-    def end(self) -> tuple[NDArray[np.void], int]:
+    def end(self, *, detach: bool = False) -> tuple[NDArray[np.void], int]:
         """Stop; gives the window's records, of dtype RAW with `name` as an
-        offset, and how many were lost for want of room."""
+        offset, and how many were lost for want of room.
+
+        `detach`: CUPTI leaves the process, until the next window. On a GPU only programs without
+        graphs have been seen to bear that.
+        """
+        self._header[0]["detach"] = detach
         self._want(0)
         head = self._header[0]
         return self._records[: int(head["count"])].copy(), int(head["dropped"])

@@ -2,9 +2,8 @@
 
 Its launches are counted for a while on each partition, and on half of the units beside each
 neighbour on the others, which gives its pace. Then all of that comes again, traced: CUPTI slows
-launches down from when it is first used, so all counting comes first. Where the program launches
-graphs, each partition is traced once more by whole graphs, which tells what tracing their nodes
-costs. Nothing is replayed: all launches are the program's own.
+launches down from when it is first used, so all counting comes first. Nothing is replayed: all
+launches are the program's own.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from fico.profiling.collector import CAPACITY, Option, TraceFile
+from fico.profiling.collector import CAPACITY, TraceFile
 from fico.profiling.neighbour import NeighbourProcess
 from fico.profiling.program import Profiled
-from fico.profiling.records import GRAPH, KERNEL, Measurement, NeighbourRates, Pace, Window
+from fico.profiling.records import KERNEL, Measurement, NeighbourRates, Pace, Window
 from fico.profiling.requests import NoRequestsError, find_requests
 from fico.records.profile import NEIGHBOURS, Neighbour
 from fico.runtime.errors import FicoError
@@ -90,7 +89,6 @@ def measure(
             windows=run.named_windows(),
             neighbours=run.rates,
             paces=run.paces(),
-            graph_windows=run.graph_windows,
         )
 
 
@@ -125,7 +123,6 @@ class _Run:
         self._gpu = gpu
         self._progress = progress
         self.rates: dict[Neighbour, NeighbourRates] = {}
-        self.graph_windows: list[Window] = []
         self._windows: list[_Window] = []
         self._counted: list[float] = []
         self._traced: list[float] = []
@@ -235,11 +232,9 @@ class _Run:
 
     def _trace_all(self) -> None:
         for units in self._partitions("tracing"):
-            seconds = self._record(units, None)
+            self._record(units, None)
             if len(self._windows) == 1:
                 self._check_requests()
-            if self._windows[0].records["graph_id"].any():
-                self._record_graphs(units, seconds / 3)
         with self._neighbour() as neighbour:
             for kind in self._kinds("tracing", neighbour):
                 self._record(len(self._sms) // 2, kind)
@@ -262,8 +257,8 @@ class _Run:
     def _count(self, units: int) -> None:
         self._counted.append(self._program.pace(min(_COUNTED_S * self._slower(units), _LONGEST_S)))
 
-    def _record(self, units: int, kind: Neighbour | None, at_least_s: float = _SHORTEST_S) -> float:
-        """One window; gives how long it was, in seconds."""
+    def _record(self, units: int, kind: Neighbour | None, at_least_s: float = _SHORTEST_S) -> None:
+        """One window."""
         self._settle()
         seconds = max(self._window_s(units), at_least_s)
         self._trace.begin()
@@ -273,14 +268,6 @@ class _Run:
         if len(self._windows) == 1:
             self._calls_per_request = calls_per_request(records)
             self._records_per_s = len(records) / seconds
-        return seconds
-
-    def _record_graphs(self, units: int, seconds: float) -> None:
-        self._settle()
-        self._trace.begin(Option.GRAPHS)
-        self._program.pace(seconds)
-        launches = _whole(self._recorded(seconds))
-        self.graph_windows.append(Window(launches[launches["kind"] == GRAPH], ("",), units))
 
     def _settle(self) -> None:
         """Wait until what was launched under another configuration has gone by."""

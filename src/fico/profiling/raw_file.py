@@ -22,7 +22,8 @@ from fico.runtime.errors import FicoError
 
 VERSION = 2
 _READ = (1, VERSION)
-"""An older file lacks launches of whole graphs and neighbours that write."""
+"""The first version has no neighbours that write. Early files of the second have more windows than
+`of_nodes` says, in which graphs were recorded as a whole: nothing uses these."""
 _OWN = ("start_ns", "end_ns", "graph_id", "graph_node", "correlation", "stream")
 """What each operation has for itself; the other fields are those of its kind."""
 _ALIKE = [name for name in RAW.names or () if name not in _OWN]
@@ -30,11 +31,10 @@ _ALIKE = [name for name in RAW.names or () if name not in _OWN]
 
 def save(measurement: Measurement, path: Path) -> None:
     """Write the file. OSError if it can't be written."""
-    windows = [*measurement.windows, *measurement.graph_windows]
-    names = sorted({name for window in windows for name in window.names})
+    names = sorted({name for window in measurement.windows for name in window.names})
     place = {name: index for index, name in enumerate(names)}
     operations = []
-    for window in windows:
+    for window in measurement.windows:
         rows = window.operations.copy()
         places = np.array([place[name] for name in window.names], dtype="u4")
         rows["name"] = places[rows["name"]] if len(places) else 0
@@ -65,9 +65,9 @@ def save(measurement: Measurement, path: Path) -> None:
         "created": measurement.created,
         "names": names,
         "windows": [
-            {"units": window.units, "neighbour": _listed(window.neighbour)} for window in windows
+            {"units": window.units, "neighbour": _listed(window.neighbour)}
+            for window in measurement.windows
         ],
-        "of_nodes": len(measurement.windows),
         "paces": [[pace.calls_per_s, pace.traced_calls_per_s] for pace in measurement.paces],
         "neighbours": [
             [*_listed(neighbour), rates.alone, rates.beside]
@@ -98,7 +98,7 @@ def _measurement(about: dict[str, Any], archive: Any) -> Measurement:
     names = tuple(about["names"])
     alike = archive["alike"]
     windows = []
-    for number, window in enumerate(about["windows"]):
+    for number, window in enumerate(about["windows"][: about.get("of_nodes")]):
         kinds = archive[f"kind{number}"]
         rows = np.zeros(len(kinds), RAW)
         for name in _ALIKE:
@@ -110,21 +110,19 @@ def _measurement(about: dict[str, Any], archive: Any) -> Measurement:
         rows["correlation"] = archive[f"call{number}"]
         rows["stream"] = archive[f"stream{number}"]
         windows.append(Window(rows, names, window["units"], _neighbour(window["neighbour"])))
-    of_nodes = about.get("of_nodes", len(windows))
     return Measurement(
         gpu=Gpu.from_json(about["gpu"]),
         cuda=about["cuda"],
         program=about["program"],
         arguments=tuple(about["arguments"]),
         created=about["created"],
-        windows=tuple(windows[:of_nodes]),
+        windows=tuple(windows),
         neighbours={
             neighbour: NeighbourRates(alone, beside)
             for *listed, alone, beside in about["neighbours"]
             if (neighbour := _neighbour(listed)) is not None
         },
         paces=tuple(Pace(*pace) for pace in about["paces"]),
-        graph_windows=tuple(windows[of_nodes:]),
     )
 
 

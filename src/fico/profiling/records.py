@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fico.records.gpu import Gpu
 from fico.records.profile import Neighbour
 
-KERNEL, COPY, FILL, GRAPH = 0, 1, 2, 3
+KERNEL, COPY, FILL = 0, 1, 2
 KIND_NAMES = ("kernel", "copy", "fill")
 
 RAW = np.dtype(
@@ -40,9 +40,8 @@ RAW = np.dtype(
 `graph_id` is 0 outside of graphs; `graph_node` tells the nodes of one graph apart. `correlation`
 is the number of the call that issued the operation: it rises in the order of the calls, and all
 nodes of one graph launch share it. `name` is an index into the window's names. `kind` is KERNEL,
-COPY or FILL; copies and fills have `bytes` and neither grid nor block. GRAPH is a whole launch of
-a graph, recorded without its nodes: it has times and what says which launch it is. Shared memory in
-bytes, a block; registers a thread. Rows come in order of completion.
+COPY or FILL; copies and fills have `bytes` and neither grid nor block. Shared memory in bytes, a
+block; registers a thread. Rows come in order of completion.
 """
 
 
@@ -93,6 +92,3 @@ class Measurement:
     neighbours: Mapping[Neighbour, NeighbourRates] = field(default_factory=dict)
     paces: tuple[Pace, ...] = ()
     """Of each window; empty: not known."""
-    graph_windows: Sequence[Window] = ()
-    """Of GRAPH operations, which were recorded without what tracing their nodes costs; empty where
-    there are no graphs, or they are not known."""
