@@ -95,7 +95,9 @@ def simulated(measured: Path, out: Path) -> Path:
     header = read_header(measured)
     policies = dict.fromkeys(row["policy"] for row in read_summary(measured)["cells"])
     folder = out / measured.name
-    command = [sys.executable, "-m", "fico.cli", "bench", "run", header.suite]
+    own = Path(__file__).with_name(f"{header.suite}.toml")
+    suite = str(own) if own.exists() else header.suite
+    command = [sys.executable, "-m", "fico.cli", "bench", "run", suite]
     command += ["--seed", str(header.seed), "--requests", str(header.requests)]
     command += ["--rounds", str(header.rounds), "--policies", ",".join(policies)]
     command += ["--capacity-of", str(measured), "--out", str(folder)]

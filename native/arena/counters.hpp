@@ -34,7 +34,7 @@ namespace fico::arena {
   X(unscheduled_launches, true,                                                                    \
     "launches past the policy: another process or thread had the turn")                            \
   X(unsegmented_graphs, true, "launches of graphs that can't be cut: in one piece")                \
-  X(unbuilt_pieces, true, "pieces on all units: their graphs or partition were still being made")      \
+  X(unbuilt_pieces, true, "pieces on all units: their graphs or partition were still being made")  \
   X(late_pieces, true, "pieces let go early: those before took too long")                          \
   X(units_late, true, "times own units were used before their last holder had left them")          \
   X(driver_errors, true, "internal driver calls that failed: the launch passed through unconfined")

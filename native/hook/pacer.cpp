@@ -231,7 +231,7 @@ Pacer::Piece Pacer::Turn::next() {
 void Pacer::Turn::take_all() {
   done_ = true;
   const auto& work = pacer_->plan_->work[pacer_->first_work_];
-  pacer_->piece_us_ = work.remaining_us[pacer_->seat_->all().size() - 1];
+  pacer_->piece_us_ = work.remaining_us[index_of(pacer_->seat_->all())];
 }
 
 void Pacer::Turn::issued(const Issue& issue) {
