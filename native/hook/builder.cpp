@@ -1,6 +1,7 @@
 #include "hook/builder.hpp"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstdlib>
@@ -22,6 +23,7 @@ void Builder::order(std::function<void()> job) {
   if (stopped_) return;
   if (!started_) {
     started_ = true;
+    owner_ = getpid();
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
@@ -31,6 +33,8 @@ void Builder::order(std::function<void()> job) {
       // Registered after the driver's own: it is called before the driver ends.
       std::atexit([] {
         Builder& builder = self();
+        // A forked child has neither the thread nor, perhaps, a mutex that anyone will unlock.
+        if (builder.owner_ != getpid()) return;
         std::unique_lock exit_lock(builder.mutex_);
         builder.stopped_ = true;
         builder.changed_.wait(exit_lock, [&] { return !builder.busy_; });

@@ -2,6 +2,8 @@
 // They take a millisecond each, and no launch is to wait for them.
 #pragma once
 
+#include <sys/types.h>
+
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -25,6 +27,7 @@ class Builder {
   std::condition_variable changed_;
   std::deque<std::function<void()>> jobs_;
   bool started_ = false;
+  pid_t owner_ = 0;
   bool busy_ = false;
   bool stopped_ = false;  // the process exits: the driver must not be called any more
 };

@@ -182,6 +182,27 @@ CUT_RULES = {
         "1 await p1; 1 end_capture s3 g1; 1 instantiate x1 g1; 1 graph_launch x1 s3",
         "0 graph_launch x0 s2; 1 graph_launch x1 s3",
     ),
+    "forked children exit while instances are built": program(
+        *[
+            part
+            for _ in range(4)
+            for part in (
+                *[
+                    line
+                    for g in range(6)
+                    for line in (
+                        f"0 graph_create g{g}",
+                        kernels(f"g{g}", 0, 60, 100 + g),
+                        f"0 instantiate x{g} g{g}",
+                    )
+                ],
+                [f"0 graph_launch x{g} s2" for g in range(6)],
+                "0 fork_child exit; 0 fork_child exit; 0 fork_child exit",
+                [f"0 exec_destroy x{g}; 0 graph_destroy g{g}" for g in range(6)],
+            )
+        ],
+        "0 copy_async s2 h0 d1",
+    ),
     "forked children change nothing in launches in pieces": program(
         LONG,
         "0 post p0; 1 await p0; 1 fork_child end",

@@ -65,7 +65,7 @@ ThreadRunner::Handler ThreadRunner::find_handler(const std::string& operation) {
       {"wait_value", &T::wait_value},        // STREAM CONTEXT FLAG VALUE
       {"post", &T::post},                    // pN
       {"await", &T::await},
-      {"fork_child", &T::fork_child},  // none|cuda|end
+      {"fork_child", &T::fork_child},  // none|exit|cuda|end
   };
   const auto found = kHandlers.find(operation);
   return found != kHandlers.end() ? found->second : find_graph_handler(operation);
@@ -352,12 +352,14 @@ void ThreadRunner::await(const Call& call) {
   world_.posts.at(static_cast<std::size_t>(id_of('p', call.text(0)))).wait(false);
 }
 
-// A child that leaves at once, or that first asks the driver to start in it (what the driver
-// answers there is part of the results), or that ends what its parent has made, as destructors do.
+// A child that leaves at once, or by way of its exit handlers, or that first asks the driver to
+// start in it (what the driver answers there is part of the results), or that ends what its parent
+// has made, as destructors do.
 void ThreadRunner::fork_child(const Call& call) {
   const pid_t child = fork();
   if (child == 0) {
     if (call.text(0) == "cuda") _exit(static_cast<int>(api_->fico_cuInit(0)) & 127);
+    if (call.text(0) == "exit") std::exit(0);  // NOLINT(concurrency-mt-unsafe): its only thread
     if (call.text(0) == "end") {
       api_->fico_cuCtxSynchronize();
       api_->fico_cuGraphExecDestroy(world_.execs[0]);
