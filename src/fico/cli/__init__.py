@@ -1,6 +1,9 @@
 """The command line: one module per command, and the one place that turns errors into exit codes."""
 
+import contextlib
+import os
 import sys
+from typing import NoReturn
 
 from fico.runtime.errors import FicoError, UsageError
 
@@ -22,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     except FicoError as error:
         return _fail(str(error), _FAILURE)
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        _end_at_once()
     except BrokenPipeError:
         # Who read our output has gone; Python would complain once more while it flushes.
         sys.stdout = None
@@ -30,6 +33,15 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         return _fail(f"{error.strerror or error}{where}", _FAILURE)
+
+
+def _end_at_once() -> NoReturn:
+    """After Ctrl-C nothing is waited for any more: what commands had to take away is gone by now,
+    and libraries have threads on which the end of Python once hung."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(_INTERRUPTED)
 
 
 def _fail(line: str, code: int) -> int:
