@@ -120,10 +120,13 @@ GraphCopies::Spot GraphCopies::spot_of(const Place& place) {
   return {place.partition, place.ranked ? place.priority : 0};
 }
 
-bool GraphCopies::has(Segment segment, const Place& place) {
+std::optional<CUgraphExec> GraphCopies::find(Segment segment, const Place& place) {
   const std::lock_guard lock(instances_mutex_);
   const auto instances = instances_.find(spot_of(place));
-  return instances != instances_.end() && instances->second.built.contains(segment);
+  if (instances == instances_.end()) return std::nullopt;
+  const auto built = instances->second.built.find(segment);
+  if (built == instances->second.built.end()) return std::nullopt;
+  return built->second;
 }
 
 bool GraphCopies::can_go_in_pieces() {
@@ -132,9 +135,9 @@ bool GraphCopies::can_go_in_pieces() {
   const auto works = static_cast<std::uint32_t>(pieces().plan()->work.size());
   for (std::uint32_t work = 0; work < works; ++work) {
     if (builds_at_launch()) build({work, work + 1}, {});
-    if (has({work, work + 1}, {})) continue;
-    build_works_soon({});
-    return false;
+    const std::optional<CUgraphExec> built = find({work, work + 1}, {});
+    if (!built) build_works_soon({});
+    if (built.value_or(nullptr) == nullptr) return false;
   }
   home_is_built_ = true;
   return true;
@@ -187,7 +190,7 @@ void GraphCopies::order(Segment segment, const Place& place) {
 
 void GraphCopies::build(Segment segment, const Place& place) {
   const std::lock_guard lock(build_mutex_);
-  if (graph_ == nullptr || has(segment, place)) return;
+  if (graph_ == nullptr || find(segment, place)) return;
   if (segment != kWhole && (pieces_ == nullptr || segment.last > pieces_->plan()->work.size())) {
     return;
   }

@@ -96,7 +96,8 @@ class GraphCopies : public std::enable_shared_from_this<GraphCopies> {
     std::uint64_t used = 0;
   };
 
-  bool has(Segment segment, const Place& place);
+  // Nothing: not built; nullptr: it can't be.
+  std::optional<CUgraphExec> find(Segment segment, const Place& place);
   void order(Segment segment, const Place& place);
   // The caller holds build_mutex_ of these three.
   void destroy();

@@ -140,7 +140,10 @@ void Pacer::mark(const Issue& issue, double takes_us) {
   } else {
     const cuda::Current current(mark.context);
     const cuda::RelaxedCapture relaxed;
-    if (d().event_create(&mark.event, CU_EVENT_DISABLE_TIMING) != CUDA_SUCCESS) return;
+    if (d().event_create(&mark.event, CU_EVENT_DISABLE_TIMING) != CUDA_SUCCESS) {
+      Tenant::self().count(Counter::driver_errors, "the end of a piece could not be recorded");
+      return;
+    }
   }
   if (d().event_record(mark.event, issue.stream()) != CUDA_SUCCESS) {
     Tenant::self().count(Counter::driver_errors, "the end of a piece could not be recorded");

@@ -47,7 +47,6 @@ class Seat {
   // Whether there is any other tenant in the session.
   bool has_company() const;
   const Pace& pace() const { return pace_; }
-  policy::Units slice() const { return board_.members[slot_].own; }
   policy::Units all() const { return {0, static_cast<std::uint16_t>(board_.unit_count)}; }
 
  private:
