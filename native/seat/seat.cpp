@@ -58,12 +58,13 @@ bool Seat::refresh() {
     pace_ = parsed.pace;
     schedule_ = schedule;
   }
-  scheduled_ = true;
   for (std::uint32_t slot = 0; slot < policy::kMaxTenants; ++slot) {
     const arena::Tenant& tenant = arena_.tenant(slot);
     const policy::Member& member = board_.members[slot];
     const bool lives = tenant.phase.load(std::memory_order_acquire) == arena::Phase::kLive;
     const std::uint32_t generation = tenant.generation.load(std::memory_order_acquire);
+    // This tenant left a moment ago; a request under way still needs its seat in the core.
+    if (slot == slot_ && (!lives || generation != generation_)) return false;
     Other& other = others_[slot];
     if (member.present && (!lives || generation != other.generation)) {
       core_->leave(slot);
@@ -79,6 +80,7 @@ bool Seat::refresh() {
       core_->change_member(slot, own, tenant.priority.load());
     }
   }
+  scheduled_ = true;
   return true;
 }
 
