@@ -60,7 +60,7 @@ class Executor {  // NOLINT(bugprone-random-generator-seed): see random_
   void run();
   bool jittered() const { return settings_.instant && settings_.seed.has_value(); }
 
-  bool take_submissions();
+  bool take_submissions(double now);
   void accept(Op* op);
   void demand(Op& op);
   /// Runs everything that is due until `now`.
@@ -102,7 +102,8 @@ class Executor {  // NOLINT(bugprone-random-generator-seed): see random_
   std::vector<RunningKernel> others_;
   std::uint32_t others_generation_ = 0;
   double others_read_us_ = 0;
-  double last_us_ = 0;  // how far the kernels have been advanced
+  double last_us_ = 0;   // how far the kernels have been advanced
+  double taken_us_ = 0;  // when submissions were last taken
   bool unpublished_ = false;
   std::uint64_t next_ticket_ = 1;
   std::uint64_t kernels_ = 0;  // put on the device so far
