@@ -40,6 +40,8 @@ _MOST_RECORDS = 0.7 * CAPACITY
 _STEADY_WITHIN_S = 120.0
 _STEADY_CHANGE = 0.1
 _PROBE_S = 0.25
+_DRIFT = 0.5
+"""From the first to the last time on all units; a machine's own is a few percent."""
 _MOST_CALLS = 20_000
 """Looked at to find how often a program repeats itself."""
 
@@ -78,7 +80,7 @@ def measure(
         program = Profiled(command, gpu, trace)
         to_close.callback(_undisturbed, program.close)
         cuda = cuda_version(program.session.gpu.emulated)
-        run = _Run(program, trace, gpu, progress)
+        run = Run(program, trace, gpu, progress)
         run.measure_all(start_within_s)
         return Measurement(
             gpu=program.session.gpu,
@@ -116,7 +118,9 @@ class _Window:
     """Of dtype RAW; `name` is an offset."""
 
 
-class _Run:
+class Run:
+    """One measurement, from the program's first requests to the last window."""
+
     def __init__(self, program: Profiled, trace: TraceFile, gpu: str, progress: Progress) -> None:
         self._program = program
         self._trace = trace
@@ -146,6 +150,11 @@ class _Run:
         self._count_all()
         self._trace_all()
         self._progress("measured", 1.0)
+
+    @property
+    def counted(self) -> tuple[float, ...]:
+        """Calls per second in each configuration, while nothing was traced."""
+        return tuple(self._counted)
 
     def paces(self) -> tuple[Pace, ...]:
         """Of each window."""
@@ -205,9 +214,7 @@ class _Run:
             yield kind
 
     def _count_all(self) -> None:
-        for units in self._partitions("counting"):
-            self._settle()
-            self._count(units)
+        self.count_alone()
         with self._neighbour() as neighbour:
             beside: dict[Neighbour, float] = {}
             for kind in self._kinds("counting", neighbour):
@@ -229,6 +236,21 @@ class _Run:
                             "measure again when the machine is less busy",
                         )
                     self.rates[kind] = NeighbourRates(alone, beside[kind])
+
+    def count_alone(self) -> None:
+        """The program's pace on each partition."""
+        self._count_partitions()
+        first, last = self._counted[0], self._counted[-1]
+        if abs(first - last) > _DRIFT * last:
+            # Both on all units: the first ones were of what the program does once, evenly too.
+            self._counted.clear()
+            self._steps += len(self._sizes)
+            self._count_partitions()
+
+    def _count_partitions(self) -> None:
+        for units in self._partitions("counting"):
+            self._settle()
+            self._count(units)
 
     def _trace_all(self) -> None:
         for units in self._partitions("tracing"):
