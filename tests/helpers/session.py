@@ -58,6 +58,13 @@ class Tenant:
     def stderr(self) -> str:
         return self.stderr_path.read_text(errors="replace")
 
+    def say(self, line: str) -> None:
+        """Write a line to its standard input."""
+        try:
+            self.stdin.write(line + "\n")
+        except BrokenPipeError:
+            raise AssertionError(f"ended with {self.wait()}: {self.stderr()}") from None
+
     def signal(self, number: int) -> None:
         if self.status is None:
             os.kill(self.pid, number)

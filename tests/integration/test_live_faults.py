@@ -99,7 +99,7 @@ class Live:
         )
 
     def ends_right(self, tenant: Tenant) -> None:
-        tenant.stdin.write("\n")
+        tenant.say("")
         said = tenant.stdout.readline()
         assert said.startswith("right"), f"{said} {tenant.stderr()}"
         assert tenant.wait() == 0
@@ -315,7 +315,7 @@ def test_a_forked_tenant_ends_right(live: Live) -> None:
     other = live.ready()
     assert forked.stdout.readline() == "ready\n", forked.stderr()
     live.goes_on(forked)
-    forked.stdin.write("\n")
+    forked.say("")
     assert forked.stdout.readline().startswith("right")
     assert forked.wait() == 0, forked.stderr()
     live.ends_right(other)
@@ -334,7 +334,7 @@ def test_tenants_that_lose_their_session_in_a_request(live: Live) -> None:
                 20,
                 "the tenant notices",
             )
-            each.stdin.write("\n")
+            each.say("")
             assert each.stdout.readline().startswith("right"), each.stderr()
             assert each.wait() == 0
 

@@ -92,13 +92,15 @@ def test_the_programs_are_under_fico(
             for each in runners[policy]:
                 check(each, random_program(seed))
         rows = sessions[policy].arena.tenants()
-        # Who builds in the background may be done with a graph before its instance is there.
+        # Who builds in the background may be done with a graph, or with a partition, before it is
+        # there.
         at_launch = rows[:1] if policy == "jumble" else rows
-        assert all(row["counters"]["graphs_rebuilt"] > 0 for row in at_launch), rows
+        for row in at_launch:
+            assert row["counters"]["graphs_rebuilt"] > 0, row
+            assert row["counters"]["hops"] > 0, row
         for row in rows:
             counters = row["counters"]
             assert counters["launches"] > 0, row
-            assert counters["hops"] > 0, row
             wrong = ("driver_errors", "uncovered_entries", "uncovered_paths")
             assert [counters[name] for name in wrong] == [0, 0, 0], row
 
