@@ -20,7 +20,7 @@ std::string schedule_text(const std::string& name, const policy::Values& setting
 // What all live policies have besides their own settings.
 struct Pace {
   // A piece goes out when, by the profile, the one before it has so long to run.
-  double lead_us = 25;
+  double lead_us = 60;
 };
 // Name, range and meaning of each.
 std::span<const policy::SettingInfo> pace_settings();
