@@ -191,7 +191,7 @@ void Pacer::await_room() {
     if (marks_.empty()) return true;
     const Mark& front = marks_.front();
     return marks_.size() == 1 &&
-           now_us() >= front.begins_us + front.takes_us * took_ratio_ - seat_->pace().lead_us;
+           now_us() >= front.begins_us + front.takes_us * took_ratio_ - seat_->lead_us();
   });
 }
 

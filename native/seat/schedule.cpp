@@ -15,18 +15,29 @@ constexpr const char* kJumble = "jumble";
 constexpr std::array kLive{"mps",   "static", "shuffle", "fico", "reef",
                            "krisp", "orion",  "lithos",  kJumble};
 
-const policy::SettingInfo kLead{
-    "lead_us",      policy::Type::kFloat,
-    Pace{}.lead_us, 0,
-    10'000,         "A piece goes out so long before the one ahead of it ends."};
+struct PaceField {
+  double Pace::* member;
+  policy::SettingInfo info;
+};
+
+const std::array kPace{PaceField{&Pace::lead_us,
+                                 {"lead_us", policy::Type::kFloat, Pace{}.lead_us, 0, 10'000,
+                                  "A piece goes out so long before the one ahead of it ends."}},
+                       PaceField{&Pace::lead_percent,
+                                 {"lead_percent", policy::Type::kFloat, Pace{}.lead_percent, 0, 1e6,
+                                  "At most this, of the shortest request of another tenant."}}};
 
 // Takes out what is no setting of the policy itself.
 Pace split_pace(policy::Values& settings) {
   Pace pace;
-  if (const auto given = settings.extract(kLead.name); !given.empty()) {
-    pace.lead_us = given.mapped();
-    if (!(pace.lead_us >= kLead.lowest && pace.lead_us <= kLead.highest)) {
-      throw std::invalid_argument("setting lead_us goes from 0 to 10000");
+  for (const auto& [member, info] : kPace) {
+    const auto given = settings.extract(info.name);
+    if (given.empty()) continue;
+    pace.*member = given.mapped();
+    if (!(pace.*member >= info.lowest && pace.*member <= info.highest)) {
+      std::ostringstream said;
+      said << "setting " << info.name << " goes from " << info.lowest << " to " << info.highest;
+      throw std::invalid_argument(said.str());
     }
   }
   return pace;
@@ -34,7 +45,14 @@ Pace split_pace(policy::Values& settings) {
 
 }  // namespace
 
-std::span<const policy::SettingInfo> pace_settings() { return {&kLead, 1}; }
+std::span<const policy::SettingInfo> pace_settings() {
+  static const auto infos = [] {
+    std::array<policy::SettingInfo, kPace.size()> made;
+    std::ranges::transform(kPace, made.begin(), &PaceField::info);
+    return made;
+  }();
+  return infos;
+}
 
 std::span<const char* const> live_policies() { return kLive; }
 

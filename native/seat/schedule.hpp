@@ -19,8 +19,10 @@ std::string schedule_text(const std::string& name, const policy::Values& setting
 
 // What all live policies have besides their own settings.
 struct Pace {
-  // A piece goes out when, by the profile, the one before it has so long to run.
+  // A piece goes out when, by the profile, the one before it has so long to run,
   double lead_us = 60;
+  // or less: so much of the shortest request of another tenant, which may come meanwhile.
+  double lead_percent = 5;
 };
 // Name, range and meaning of each.
 std::span<const policy::SettingInfo> pace_settings();

@@ -1,5 +1,7 @@
 #include "seat/seat.hpp"
 
+#include <algorithm>
+
 #include "base/clock.hpp"
 #include "base/process.hpp"
 
@@ -122,6 +124,16 @@ bool Seat::has_company() const {
     if (slot != slot_ && board_.members[slot].present) return true;
   }
   return false;
+}
+
+double Seat::lead_us() const {
+  double lead_us = pace_.lead_us;
+  for (std::uint32_t slot = 0; slot < board_.count; ++slot) {
+    if (slot == slot_ || !board_.members[slot].present) continue;
+    const double request_us = board_.rows[slot].request_us;
+    if (request_us > 0) lead_us = std::min(lead_us, request_us * pace_.lead_percent / 100);
+  }
+  return lead_us;
 }
 
 void Seat::publish(const sched::Plan* plan) {

@@ -46,7 +46,8 @@ class Seat {
   bool is_contended() const { return contended_; }
   // Whether there is any other tenant in the session.
   bool has_company() const;
-  const Pace& pace() const { return pace_; }
+  // How long before the end of a piece the next one goes out.
+  double lead_us() const;
   policy::Units all() const { return {0, static_cast<std::uint16_t>(board_.unit_count)}; }
 
  private:

@@ -38,7 +38,7 @@ def emulated_env(seed: int | None = 0, *, instant: bool = True) -> dict[str, str
         env["LD_PRELOAD"] = sanitizer
         env["ASAN_OPTIONS"] = "detect_leaks=0"
         env["UBSAN_OPTIONS"] = "halt_on_error=1:print_stacktrace=1"
-        env["TSAN_OPTIONS"] = "halt_on_error=1:second_deadlock_stack=1"
+        env["TSAN_OPTIONS"] = "halt_on_error=1:second_deadlock_stack=1:atexit_sleep_ms=20"
     return env
 
 
