@@ -116,13 +116,19 @@ Issue::Issue(CUstream handle, bool per_thread, Work work, const Target* target) 
   }
   choose_place(work, target);
   // Waiting for a blocking stream does not wait for the legacy stream, but the reverse does.
-  const bool in_order = work != Work::kWait || virtual_->kind == StreamKind::kLegacy;
-  if (in_order && virtual_->blocking && virtual_->context.moved.load(std::memory_order_relaxed) &&
-      !order(*virtual_)) {
+  if (work != Work::kWait || virtual_->kind == StreamKind::kLegacy) keep_order();
+  if (virtual_->at.partition != nullptr) real_ = virtual_->at.stream;
+}
+
+void Issue::keep_order() {
+  // Until the first stream leaves its home the driver keeps it.
+  if (in_order_ || !virtual_->blocking || !virtual_->context.moved.load(std::memory_order_relaxed))
+    return;
+  in_order_ = true;
+  if (!order(*virtual_)) {
     Tenant::self().count(Counter::driver_errors,
                          "the order of the default stream could not be kept");
   }
-  if (virtual_->at.partition != nullptr) real_ = virtual_->at.stream;
 }
 
 void Issue::choose_place(Work work, const Target* target) {
@@ -159,6 +165,7 @@ void Issue::choose_place(Work work, const Target* target) {
 void Issue::go(const Target& target) {
   if (virtual_ == nullptr) return;
   hop(*virtual_, Streams::self().place_at(*virtual_, target));
+  keep_order();  // this may be the move with which it begins
   real_ = real_of(*virtual_);
 }
 

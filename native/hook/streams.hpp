@@ -126,11 +126,14 @@ class Issue {
 
  private:
   void choose_place(Work work, const Target* target);
+  // Puts it in the order of the legacy default stream, once.
+  void keep_order();
 
   CUstream real_;
   Stream* virtual_ = nullptr;
   const Context* open_ = nullptr;
   bool captured_ = false;
+  bool in_order_ = false;
   std::unique_lock<std::mutex> lock_;
 };
 

@@ -23,9 +23,11 @@ class Jumble final : public policy::Policy {
     const auto size = static_cast<std::uint16_t>(1 + (mixed >> 8U) % (view.unit_count - lo));
     const auto level = static_cast<std::int8_t>(policy::kLevelLast - (mixed >> 24U) % 6);
     const bool whole = (mixed >> 32U) % 8 == 0;
-    return {.level = level,
-            .units = {lo, static_cast<std::uint16_t>(lo + size)},
-            .span_us = whole ? policy::kForever_us : static_cast<double>((mixed >> 40U) % 400)};
+    const double span_us = whole ? policy::kForever_us : static_cast<double>((mixed >> 40U) % 400);
+    // The program's own streams.
+    if ((mixed >> 52U) % 4 == 0) return {.units = view.all(), .span_us = span_us};
+    return {
+        .level = level, .units = {lo, static_cast<std::uint16_t>(lo + size)}, .span_us = span_us};
   }
 };
 

@@ -39,6 +39,24 @@ def captured(graph: str, stream: str, seed: int, count: int = 40) -> list[str]:
 
 LONG = program("0 graph_create g0", kernels("g0", 0, 40, 1), "0 instantiate x0 g0")
 
+# Everything waits until the last line: what is not in order comes first then.
+FIRST_MOVES = {
+    "of a blocking stream": program(
+        LONG,
+        "0 wait_value s0 0 3 7",
+        "0 graph_launch x0 s0",
+        "0 launch null plain mix2 d3 d1 7",
+        "0 write_value s2 0 3 7",
+    ),
+    "of the legacy stream": program(
+        LONG,
+        "0 wait_value null 0 3 7",
+        "0 graph_launch x0 null",
+        "0 launch s0 plain mix2 d3 d1 7",
+        "0 write_value s2 0 3 7",
+    ),
+}
+
 CUT_RULES = {
     "pieces of a graph keep its order": program(
         LONG,

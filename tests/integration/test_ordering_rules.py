@@ -10,12 +10,14 @@ import os
 
 import pytest
 
-from helpers.cut_graph_rules import CUT_RULES
+from helpers.cut_graph_rules import CUT_RULES, FIRST_MOVES
 from helpers.ordering_rules import RULES
 from helpers.race_free import Buffers
-from helpers.runner import Runner, check, numbered
+from helpers.runner import Runner, check, numbered, tenant
+from helpers.session import Session
 
 RUNS = int(os.environ.get("FICO_RUNS", "12"))
+FRESH = 4 * RUNS
 
 STREAMS = """
 0 stream_create s0 0 0
@@ -39,6 +41,22 @@ def test_rule(rule: str, mode: str, runners: dict[str, list[Runner]]) -> None:
     for _ in range(RUNS):
         for runner in runners[mode]:
             check(runner, text)
+
+
+@pytest.mark.parametrize("rule", FIRST_MOVES)
+def test_the_first_stream_to_leave_its_home_does_so_within_a_graph(
+    rule: str, sessions: dict[str, Session], runners: dict[str, list[Runner]]
+) -> None:
+    """GIVEN a program that has launched nothing yet WHEN the first pieces of its first graph go out
+    at home and others do not THEN the order of the default stream begins there."""
+    session = sessions["jumble"]
+    check(runners["jumble"][0], text_of(CUT_RULES["pieces of a graph keep its order"]))
+    for number in range(FRESH):
+        fresh = tenant(session, "jumble, fresh", 2 * number + 1, 1, "dlsym")
+        try:
+            check(fresh, text_of(FIRST_MOVES[rule]))
+        finally:
+            fresh.close()
 
 
 RACES = {
