@@ -35,7 +35,30 @@ bool GraphCopies::builds_at_launch() {
   return at_launch;
 }
 
+std::size_t GraphCopies::max_nodes() {
+  static const std::size_t most = [] {
+    const char* text = std::getenv("FICO_GRAPH_NODES");  // NOLINT(concurrency-mt-unsafe)
+    return text != nullptr ? std::strtoull(text, nullptr, 10) : kMaxNodes;
+  }();
+  return most;
+}
+
+GraphCopies::All& GraphCopies::all() {
+  static auto* all = new All;
+  return *all;
+}
+
+GraphCopies::GraphCopies(CUcontext context, unsigned long long flags)
+    : context_(context), flags_(flags) {
+  const std::lock_guard lock(all().mutex);
+  all().graphs.insert(this);
+}
+
 GraphCopies::~GraphCopies() {
+  {
+    const std::lock_guard lock(all().mutex);
+    all().graphs.erase(this);
+  }
   const cuda::RelaxedCapture relaxed;
   destroy();
   if (graph_ != nullptr) d().graph_destroy(graph_);
@@ -44,12 +67,7 @@ GraphCopies::~GraphCopies() {
 void GraphCopies::destroy() {
   {
     const std::lock_guard lock(instances_mutex_);
-    for (auto& [spot, instances] : instances_) {
-      for (auto& [segment, exec] : instances.built) {
-        if (exec != nullptr) d().graph_exec_destroy(exec);
-      }
-    }
-    instances_.clear();
+    while (!instances_.empty()) drop(instances_.begin());
   }
   home_is_built_ = false;
   pieces_.reset();
@@ -72,11 +90,6 @@ void GraphCopies::adopt(CUgraph graph) {
   if (!copyable) return;
   if (d().graph_clone(&graph_, graph) == CUDA_SUCCESS) {
     map_children(graph, graph_, replaced_);
-    nodes_ = 0;
-    visit_nodes(graph_, [&](CUgraph, CUgraphNode, CUgraphNodeType) {
-      ++nodes_;
-      return true;
-    });
   } else {
     graph_ = nullptr;
   }
@@ -151,7 +164,7 @@ GraphCopies::Found GraphCopies::launch(Segment segment, const Place& place, CUst
   const auto built = instances->second.built.find(segment);
   if (built == instances->second.built.end()) return Found::kMissing;
   if (built->second == nullptr) return Found::kImpossible;
-  instances->second.used = ++launches_;
+  instances->second.used = ++all().launches;
   result = real(built->second, stream);
   return Found::kLaunched;
 }
@@ -197,36 +210,59 @@ void GraphCopies::build(Segment segment, const Place& place) {
   const cuda::Current current(context_);
   const cuda::RelaxedCapture relaxed;
   // A second try: a call of the program's in another thread may have ended our capture.
-  CUgraphExec made = instantiate(segment, place);
-  if (made == nullptr) made = instantiate(segment, place);
-  if (made != nullptr) Tenant::self().count(Counter::graphs_rebuilt);
-  const std::lock_guard instances_lock(instances_mutex_);
+  std::size_t nodes = 0;
+  CUgraphExec made = instantiate(segment, place, nodes);
+  if (made == nullptr) made = instantiate(segment, place, nodes);
   const Spot spot = spot_of(place);
-  make_room(spot);
+  if (made != nullptr) {
+    Tenant::self().count(Counter::graphs_rebuilt);
+    make_room(nodes, spot);
+  }
+  const std::lock_guard instances_lock(instances_mutex_);
   Instances& instances = instances_[spot];
   instances.built[segment] = made;
-  instances.used = ++launches_;
+  instances.used = ++all().launches;
+  if (made == nullptr) return;
+  instances.nodes += nodes;
+  all().nodes += nodes;
 }
 
 // One that still runs may be destroyed: the driver keeps it until it has ended.
-void GraphCopies::make_room(const Spot& spot) {
-  const std::size_t most =
-      std::clamp(kMaxNodes / std::max<std::size_t>(nodes_, 1), kLeastSpots, kMostSpots);
-  if (instances_.contains(spot) || instances_.size() <= most) return;
-  auto oldest = instances_.end();
-  for (auto at = instances_.begin(); at != instances_.end(); ++at) {
-    if (at->first.partition == nullptr) continue;  // home
-    if (oldest == instances_.end() || at->second.used < oldest->second.used) oldest = at;
-  }
-  if (oldest == instances_.end()) return;
-  for (auto& [segment, exec] : oldest->second.built) {
+void GraphCopies::drop(std::map<Spot, Instances>::iterator instances) {
+  for (auto& [segment, exec] : instances->second.built) {
     if (exec != nullptr) d().graph_exec_destroy(exec);
   }
-  instances_.erase(oldest);
+  all().nodes -= instances->second.nodes;
+  instances_.erase(instances);
+}
+
+void GraphCopies::make_room(std::size_t nodes, const Spot& spot) {
+  const std::lock_guard lock(all().mutex);
+  while (all().nodes + nodes > max_nodes()) {
+    GraphCopies* owner = nullptr;
+    Spot oldest{};
+    std::uint64_t used = 0;
+    for (GraphCopies* graph : all().graphs) {
+      const std::lock_guard instances_lock(graph->instances_mutex_);
+      for (const auto& [at, instances] : graph->instances_) {
+        const bool kept = at.partition == nullptr || (graph == this && at == spot);  // home, ours
+        if (kept || (owner != nullptr && instances.used >= used)) continue;
+        owner = graph;
+        oldest = at;
+        used = instances.used;
+      }
+    }
+    if (owner == nullptr) return;
+    const std::lock_guard instances_lock(owner->instances_mutex_);
+    if (const auto at = owner->instances_.find(oldest); at != owner->instances_.end()) {
+      owner->drop(at);
+    }
+  }
 }
 
 // From a clone of its own: ours keeps the nodes that later changes name.
-CUgraphExec GraphCopies::instantiate(Segment segment, const Place& place) const {
+CUgraphExec GraphCopies::instantiate(Segment segment, const Place& place,
+                                     std::size_t& nodes) const {
   CUgraph moved = nullptr;
   CUgraphExec made = nullptr;
   if (segment != kWhole) {
@@ -236,6 +272,7 @@ CUgraphExec GraphCopies::instantiate(Segment segment, const Place& place) const 
   }
   if (moved == nullptr) return nullptr;
   const bool good = place.partition == nullptr || move_kernels(moved, place);
+  d().graph_nodes(moved, nullptr, &nodes);
   if (!good || d().graph_instantiate(&made, moved, flags_) != CUDA_SUCCESS) made = nullptr;
   d().graph_destroy(moved);
   return made;

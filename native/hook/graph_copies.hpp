@@ -11,6 +11,7 @@
 
 #include <cuda.h>
 
+#include <atomic>
 #include <compare>
 #include <cstdint>
 #include <map>
@@ -35,7 +36,7 @@ class GraphCopies : public std::enable_shared_from_this<GraphCopies> {
   // The whole graph, cut or not.
   static constexpr Segment kWhole{0, ~std::uint32_t{0}};
 
-  GraphCopies(CUcontext context, unsigned long long flags) : context_(context), flags_(flags) {}
+  GraphCopies(CUcontext context, unsigned long long flags);
   ~GraphCopies();
   GraphCopies(const GraphCopies&) = delete;
   GraphCopies& operator=(const GraphCopies&) = delete;
@@ -72,12 +73,11 @@ class GraphCopies : public std::enable_shared_from_this<GraphCopies> {
   static bool builds_at_launch();
 
  private:
-  // Places for which instances are kept, besides home: as many as hold so many nodes together (some
-  // 8 KiB of GPU memory each), within these bounds. The one that was not used for longest is given
-  // up.
-  static constexpr std::size_t kMaxNodes = 5000;
-  static constexpr std::size_t kLeastSpots = 8;
-  static constexpr std::size_t kMostSpots = 24;
+  // So many nodes are kept in instances, of all graphs of the process together: some 8 KiB of GPU
+  // memory each. The place of a graph that was not used for longest is given up for another.
+  static constexpr std::size_t kMaxNodes = 16'000;
+  // That, or FICO_GRAPH_NODES, to test.
+  static std::size_t max_nodes();
   // Works in a row are worth an instance once they were wanted so often, and only so many.
   static constexpr std::uint32_t kOften = 3;
   static constexpr std::size_t kMaxRows = 32;
@@ -93,16 +93,20 @@ class GraphCopies : public std::enable_shared_from_this<GraphCopies> {
   struct Instances {
     std::map<Segment, CUgraphExec> built;
     std::map<Segment, std::uint32_t> wanted;  // works in a row: how often
-    std::uint64_t used = 0;
+    std::size_t nodes = 0;                    // of all that is built
+    std::uint64_t used = 0;                   // when, by launches of the process
   };
 
   // Nothing: not built; nullptr: it can't be.
   std::optional<CUgraphExec> find(Segment segment, const Place& place);
   void order(Segment segment, const Place& place);
-  // The caller holds build_mutex_ of these three.
+  // The caller holds build_mutex_ of these two.
   void destroy();
-  void make_room(const Spot& spot);
-  CUgraphExec instantiate(Segment segment, const Place& place) const;
+  CUgraphExec instantiate(Segment segment, const Place& place, std::size_t& nodes) const;
+  // Destroys what is built for a place; the caller holds instances_mutex_.
+  void drop(std::map<Spot, Instances>::iterator instances);
+  // Gives up places of any graph, but for this one of this graph, until so many nodes have room.
+  void make_room(std::size_t nodes, const Spot& spot);
   CUgraphNode own_node(CUgraphNode node) const;
 
   const CUcontext context_;
@@ -116,13 +120,20 @@ class GraphCopies : public std::enable_shared_from_this<GraphCopies> {
   std::unique_ptr<GraphPieces> pieces_;
   // The program's node: ours now, where the driver can't tell.
   std::unordered_map<CUgraphNode, CUgraphNode> replaced_;
-  std::size_t nodes_ = 0;
   bool home_is_built_ = false;
 
   std::mutex instances_mutex_;  // taken last; held while one of them is launched
   std::map<Spot, Instances> instances_;
   std::set<std::pair<Spot, Segment>> ordered_;  // what the builder is to build
-  std::uint64_t launches_ = 0;
+
+  // Of all graphs. The mutex is taken before an instances_mutex_.
+  struct All {
+    std::mutex mutex;
+    std::set<GraphCopies*> graphs;
+    std::atomic<std::size_t> nodes{0};
+    std::atomic<std::uint64_t> launches{0};
+  };
+  static All& all();
 };
 
 template <class Apply>
