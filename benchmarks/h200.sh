@@ -50,6 +50,9 @@ step() {
       [ -d "benchmarks/results/h200/$suite" ] && cp -rn "benchmarks/results/h200/$suite" "$out/"
       "${limit[@]}" python3 -m fico.cli bench run "$suite" --device cuda --out "$out/$suite" \
         --budget-s $((${FICO_STEP_S:-560} - 60)) "${@:3}"
+      local ended=$?
+      python3 benchmarks/stamp.py "$out/$suite"
+      return "$ended"
       ;;
     light)  # the figures of a light tenant, from the results of bench here or before: light [SUITE]
       local suite=${2:-light}
