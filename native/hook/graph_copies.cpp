@@ -236,6 +236,7 @@ void GraphCopies::drop(std::map<Spot, Instances>::iterator instances) {
   instances_.erase(instances);
 }
 
+// The place that a graph used last stays: a program may have more graphs than fit.
 void GraphCopies::make_room(std::size_t nodes, const Spot& spot) {
   const std::lock_guard lock(all().mutex);
   while (all().nodes + nodes > max_nodes()) {
@@ -244,9 +245,10 @@ void GraphCopies::make_room(std::size_t nodes, const Spot& spot) {
     std::uint64_t used = 0;
     for (GraphCopies* graph : all().graphs) {
       const std::lock_guard instances_lock(graph->instances_mutex_);
+      const Spot kept = graph == this ? spot : graph->last_used();
       for (const auto& [at, instances] : graph->instances_) {
-        const bool kept = at.partition == nullptr || (graph == this && at == spot);  // home, ours
-        if (kept || (owner != nullptr && instances.used >= used)) continue;
+        if (at.partition == nullptr || at == kept) continue;
+        if (owner != nullptr && instances.used >= used) continue;
         owner = graph;
         oldest = at;
         used = instances.used;
@@ -254,10 +256,21 @@ void GraphCopies::make_room(std::size_t nodes, const Spot& spot) {
     }
     if (owner == nullptr) return;
     const std::lock_guard instances_lock(owner->instances_mutex_);
-    if (const auto at = owner->instances_.find(oldest); at != owner->instances_.end()) {
-      owner->drop(at);
-    }
+    const auto at = owner->instances_.find(oldest);
+    // Not if it was used meanwhile: then another one is the oldest.
+    if (at != owner->instances_.end() && at->second.used == used) owner->drop(at);
   }
+}
+
+GraphCopies::Spot GraphCopies::last_used() const {
+  Spot last{};
+  std::uint64_t used = 0;
+  for (const auto& [at, instances] : instances_) {
+    if (at.partition == nullptr || instances.used < used) continue;
+    last = at;
+    used = instances.used;
+  }
+  return last;
 }
 
 // From a clone of its own: ours keeps the nodes that later changes name.

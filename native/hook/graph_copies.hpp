@@ -74,7 +74,8 @@ class GraphCopies : public std::enable_shared_from_this<GraphCopies> {
 
  private:
   // So many nodes are kept in instances, of all graphs of the process together: some 8 KiB of GPU
-  // memory each. The place of a graph that was not used for longest is given up for another.
+  // memory each. The place of a graph that was not used for longest is given up for another, but
+  // not the one that a graph used last.
   static constexpr std::size_t kMaxNodes = 16'000;
   // That, or FICO_GRAPH_NODES, to test.
   static std::size_t max_nodes();
@@ -107,6 +108,8 @@ class GraphCopies : public std::enable_shared_from_this<GraphCopies> {
   void drop(std::map<Spot, Instances>::iterator instances);
   // Gives up places of any graph, but for this one of this graph, until so many nodes have room.
   void make_room(std::size_t nodes, const Spot& spot);
+  // Besides home; the caller holds instances_mutex_.
+  Spot last_used() const;
   CUgraphNode own_node(CUgraphNode node) const;
 
   const CUcontext context_;
