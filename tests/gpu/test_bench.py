@@ -9,7 +9,10 @@ from helpers.cli import Cli
 
 pytestmark = pytest.mark.gpu
 
-POLICIES = {"mps", "mps-quota", "static", "timeslice"}
+POLICIES = {
+    *("mps", "mps-quota", "static", "timeslice"),
+    *("fico", "reef", "krisp", "orion", "lithos"),
+}
 
 
 def test_the_smoke_suite_under_all_policies(fico: Cli, tmp_path: Path) -> None:
