@@ -21,9 +21,6 @@ constexpr double kSweepUs = 10'000;
 constexpr std::int64_t kPollNs = 50'000;
 // Looks for submissions before the thread goes to sleep: waking it costs the caller a system call.
 constexpr int kSpins = 2000;
-// Real time between two looks at what was submitted: who launches quickly would else wait, at every
-// launch, for memory that this thread has just touched.
-constexpr double kBetweenTakesUs = 2;
 
 // Takes a whole list that was pushed at its head and gives it back in the order of the pushes.
 Op* take_in_order(std::atomic<Op*>& head) {
@@ -108,7 +105,7 @@ bool Executor::take_submissions(double now) {
   if (!submitted_.load(std::memory_order_relaxed) && !returned_.load(std::memory_order_relaxed)) {
     return false;
   }
-  if ((now - taken_us_) * settings_.dilation < kBetweenTakesUs) return true;
+  if ((now - taken_us_) * settings_.dilation < settings_.take_us) return true;
   taken_us_ = now;
   for (Op* op = take_in_order(returned_); op;) {
     Op* next = op->next_submitted;

@@ -58,6 +58,7 @@ Settings read_settings() {
   settings.dilation = number_from<double>("FICO_EMULATED_DILATION", 1e-3).value_or(1);
   settings.instant = number_from<int>("FICO_EMULATED_INSTANT", 0).value_or(0) != 0;
   settings.seed = number_from<std::uint64_t>("FICO_EMULATED_SEED", 0);
+  settings.take_us = number_from<double>("FICO_EMULATED_TAKE_US", 0).value_or(settings.take_us);
   settings.memory_limit_bytes = memory_limit().value_or(settings.memory_limit_bytes);
   if (settings.instant) settings.dilation = 1;
   return settings;

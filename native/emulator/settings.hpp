@@ -19,6 +19,9 @@ struct Settings {
   /// FICO_EMULATED_SEED: in instant mode, work is held back and reordered at random as far as CUDA
   /// leaves its order open.
   std::optional<std::uint64_t> seed;
+  /// FICO_EMULATED_TAKE_US: real time between two looks at what was submitted. Who launches quickly
+  /// would else wait, at every launch, for memory that the device's thread has just touched.
+  double take_us = 2;
   /// CUDA_MPS_PINNED_DEVICE_MEM_LIMIT=0=SIZE[K|M|G]: device memory that this process may have.
   std::uint64_t memory_limit_bytes = device::kMemoryBytes;
 };
