@@ -12,6 +12,16 @@ _USAGE = 2
 _INTERRUPTED = 130
 
 
+def run() -> NoReturn:
+    """`fico` as a program. Python's own end is not waited for: what commands had to take away is
+    gone by now, and libraries have threads on which it once hung, and once aborted."""
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run `fico`; gives the exit code: 0, 1 for a failure, 2 for wrong usage, 130 for Ctrl-C."""
     from fico.cli.app import dispatch
@@ -25,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     except FicoError as error:
         return _fail(str(error), _FAILURE)
     except KeyboardInterrupt:
-        _end_at_once()
+        return _INTERRUPTED
     except BrokenPipeError:
         # Who read our output has gone; Python would complain once more while it flushes.
         sys.stdout = None
@@ -33,15 +43,6 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         return _fail(f"{error.strerror or error}{where}", _FAILURE)
-
-
-def _end_at_once() -> NoReturn:
-    """After Ctrl-C nothing is waited for any more: what commands had to take away is gone by now,
-    and libraries have threads on which the end of Python once hung."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(_INTERRUPTED)
 
 
 def _fail(line: str, code: int) -> int:

@@ -1,7 +1,5 @@
 """`python -m fico.cli` is `fico`."""
 
-import sys
+from fico.cli import run
 
-from fico.cli import main
-
-sys.exit(main())
+run()
