@@ -104,16 +104,16 @@ def measuring(
 
 def test_policies_that_schedule_kernels(cli: Cli, tmp_path: Path) -> None:
     policies = ["fico", "reef", "krisp", "orion", "lithos"]
-    options = ("--requests", "40", "--rounds", "1", "--policies", ",".join(policies), *LIVE)
+    # Long enough for both tenants to get their turn on a busy machine.
+    options = ("--requests", "160", "--rounds", "1", "--policies", ",".join(policies), *LIVE)
     done = cli("bench", "run", "suite.toml", "--out", "a", *options, **DILATION)
     assert (done.code, done.err) == (0, "")
     rows = rows_of(tmp_path / "a")
     assert [policy for _, policy in rows] == policies
     least_us = shortest_us(NAMES[0], 16)
     for row in rows.values():
-        assert row["requests"] > 0, row
-        # On a busy machine a tenant may not come to its turn in so short a time.
-        assert row["mean_ms"] is None or row["mean_ms"] * 1e3 > least_us, row
+        assert row["requests"] > 5, row
+        assert row["mean_ms"] * 1e3 > least_us, row
 
 
 def test_a_policy_has_its_settings(cli: Cli, tmp_path: Path) -> None:
