@@ -28,7 +28,9 @@ class Timeline {
 
   // The next decision waited for room since then, until now; or was held since then.
   void had_no_room(std::uint64_t from_ns) {
-    if (is_on()) next_.room_from_ns = from_ns, next_.room_until_ns = base::monotonic_ns();
+    if (!is_on()) return;
+    next_.room_from_ns = from_ns;
+    next_.room_until_ns = base::monotonic_ns();
   }
   void was_held(std::uint64_t from_ns, bool too_long) {
     if (!is_on()) return;

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     recordings = load_folder(arguments.folder)
     marks = _marks(arguments)
     found = list(tracks(recordings, marks))
-    rows = [row for track in found for row in figures(track)]
+    rows = list(figures(found))
     output = arguments.output or arguments.folder / "trace.json"
     scale = recordings[0].clock_scale if recordings else 1.0
     try:

@@ -32,7 +32,8 @@ class Decision:
     contended: bool
     """Others were in a request."""
     late: bool
-    """It was held for too long, so all that was left went at once."""
+    """It was held no longer, for too long or as the session has no policy, and all that was left
+    went at once."""
     no_room: Span | None
     """What was before it on the device was waited for."""
     held: Span | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from fico.report.timeline import Request, Span, Track
+from fico.report.timeline import Piece, Request, Span, Track
 
 _PART = 10
 """The fastest and the slowest are one in so many."""
@@ -31,6 +32,10 @@ class Spent:
     """Between its pieces, with nothing of it on the device."""
     after_us: float
     """From when its last piece was seen to end until its end."""
+    shared_us: float
+    """Of `device_us`: with pieces of others on units that its own had too."""
+    beside_us: float
+    """Of `device_us`: with pieces of others on other units only."""
     predicted_us: float
     """Of its pieces, by the profile, alone on the units that they were granted."""
     tail_us: float
@@ -78,11 +83,23 @@ class Figures:
         return row | spent
 
 
-def figures(track: Track) -> Iterator[Figures]:
+def figures(tracks: Sequence[Track]) -> Iterator[Figures]:
     """Of all requests that were recorded from their begin to their end; nothing if there is none.
 
     With enough of them also of the fastest and the slowest tenth.
     """
+    pieces = [_seen(track) for track in tracks]
+    for number, track in enumerate(tracks):
+        yield from _figures(track, [*pieces[:number], *pieces[number + 1 :]])
+
+
+def _seen(track: Track) -> list[Piece]:
+    """Pieces whose end was seen: none begins before the one before it has ended."""
+    pieces = (piece for request in track.requests for piece in request.pieces)
+    return [piece for piece in pieces if piece.seen_us is not None]
+
+
+def _figures(track: Track, others: Sequence[Sequence[Piece]]) -> Iterator[Figures]:
     complete = sorted(
         (request for request in track.requests if request.is_complete), key=request_us
     )
@@ -103,7 +120,7 @@ def figures(track: Track) -> Iterator[Figures]:
                 float(p5_us),
                 float(p50_us),
                 float(p99_us),
-                _spent(requests),
+                _spent(requests, others),
             )
 
 
@@ -113,14 +130,14 @@ def request_us(request: Request) -> float:
     return request.end_us - request.begin_us
 
 
-def _spent(requests: Sequence[Request]) -> Spent:
-    each = [_spent_of(request) for request in requests]
+def _spent(requests: Sequence[Request], others: Sequence[Sequence[Piece]]) -> Spent:
+    each = [_spent_of(request, others) for request in requests]
     return Spent(
         **{name: fmean(getattr(one, name) for one in each) for name in Spent.__dataclass_fields__}
     )
 
 
-def _spent_of(request: Request) -> Spent:
+def _spent_of(request: Request, others: Sequence[Sequence[Piece]]) -> Spent:
     pieces, decisions = request.pieces, request.decisions
     assert request.end_us is not None
     # A piece whose end nobody has seen lasts until the next one, or the end.
@@ -138,12 +155,15 @@ def _spent_of(request: Request) -> Spent:
         max(0.0, piece.begin_us - end_us)
         for piece, end_us in zip(pieces[1:], ends_us[:-1], strict=True)
     )
+    neighbours = [_neighbours_us(piece, others) for piece in pieces]
     widths = [piece.units[1] - piece.units[0] for piece in pieces]
     return Spent(
         to_first_us=to_first_us,
         device_us=sum(lasting_us),
         gaps_us=gaps_us,
         after_us=max(0.0, request.end_us - ends_us[-1]),
+        shared_us=sum(shared_us for shared_us, _ in neighbours),
+        beside_us=sum(beside_us for _, beside_us in neighbours),
         predicted_us=sum(piece.predicted_us for piece in pieces),
         tail_us=request.end_us - pieces[-1].issued_us,
         no_room_us=sum(_length_us(one.no_room, request) for one in decisions),
@@ -163,6 +183,32 @@ def _spent_of(request: Request) -> Spent:
     )
 
 
+def _neighbours_us(piece: Piece, others: Sequence[Sequence[Piece]]) -> tuple[float, float]:
+    """How long it had neighbours on units of its own, and on others only."""
+    shared: list[Span] = []
+    beside: list[Span] = []
+    end_us = piece.seen_us or 0.0
+    for pieces in others:
+        at = bisect_right(pieces, piece.begin_us, key=lambda one: one.seen_us or 0.0)
+        while at < len(pieces) and pieces[at].begin_us < end_us:
+            one = pieces[at]
+            span = (max(one.begin_us, piece.begin_us), min(one.seen_us or 0.0, end_us))
+            overlaps = one.units[0] < piece.units[1] and piece.units[0] < one.units[1]
+            (shared if overlaps else beside).append(span)
+            at += 1
+    shared_us = _covered_us(shared)
+    return shared_us, _covered_us(shared + beside) - shared_us
+
+
+def _covered_us(spans: Sequence[Span]) -> float:
+    """What they cover together."""
+    covered_us, until_us = 0.0, 0.0
+    for begin_us, end_us in sorted(spans):
+        covered_us += max(0.0, end_us - max(begin_us, until_us))
+        until_us = max(until_us, end_us)
+    return covered_us
+
+
 def _length_us(span: Span | None, request: Request) -> float:
     """As much of it as is within the request: room may have been waited for before its begin."""
     return max(0.0, span[1] - max(span[0], request.begin_us)) if span is not None else 0.0
@@ -173,6 +219,8 @@ _DEVICE = {
     "on device": "device_us",
     "gaps": "gaps_us",
     "after": "after_us",
+    "shared": "shared_us",
+    "beside": "beside_us",
     "predicted": "predicted_us",
     "tail": "tail_us",
 }

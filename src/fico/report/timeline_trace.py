@@ -16,6 +16,11 @@ from fico.report.timeline import Decision, Piece, Request, Track
 
 _REQUESTS, _PROGRAM, _DEVICE = 1, 2, 3
 _TRACKS = {_REQUESTS: "requests", _PROGRAM: "program", _DEVICE: "device"}
+_BENCH = 1
+"""The process of the cells; the tenants come after it."""
+_BETWEEN_US = 0.002
+"""Bars that follow one another at once are apart by this: times are cut to whole ns, and of bars of
+one track that overlap by one the second would be misplaced."""
 
 Event = dict[str, Any]
 
@@ -24,7 +29,7 @@ def trace_events(tracks: Sequence[Track], marks: Sequence[Mark], clock_scale: fl
     """The whole file, as a JSON object. `clock_scale`: of the marks."""
     events = [
         event
-        for number, track in enumerate(tracks, 1)
+        for number, track in enumerate(tracks, _BENCH + 1)
         for event in (*_names(number, track), *_events(number, track))
     ]
     events += _cells(marks, clock_scale)
@@ -33,7 +38,7 @@ def trace_events(tracks: Sequence[Track], marks: Sequence[Mark], clock_scale: fl
         if "ts" in event:
             event["ts"] = round(event["ts"] - first_us, 3)
         if "dur" in event:
-            event["dur"] = round(event["dur"], 3)
+            event["dur"] = round(max(0.0, event["dur"] - _BETWEEN_US), 3)
     return {"displayTimeUnit": "ns", "traceEvents": events}
 
 
@@ -129,12 +134,12 @@ def _units(process: int, at_us: float, units: int) -> Event:
 
 def _cells(marks: Sequence[Mark], clock_scale: float) -> Iterator[Event]:
     if marks:
-        yield _meta(0, 0, "process_name", name="fico bench")
-        yield _meta(0, 0, "process_sort_index", sort_index=0)
+        yield _meta(_BENCH, 0, "process_name", name="fico bench")
+        yield _meta(_BENCH, 0, "process_sort_index", sort_index=_BENCH)
     for mark in marks:
         begin_us, end_us = (ns / 1000 / clock_scale for ns in (mark.begin_ns, mark.end_ns))
         about = {"cell": mark.cell, "policy": mark.policy, "round": mark.round}
-        yield from _bar((0, 1), f"{mark.policy}: {mark.cell}", begin_us, end_us, about)
+        yield from _bar((_BENCH, 1), f"{mark.policy}: {mark.cell}", begin_us, end_us, about)
 
 
 def _range(ends: tuple[int, int]) -> str:
