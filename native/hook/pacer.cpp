@@ -297,9 +297,10 @@ Target Pacer::before_launch(const std::optional<Live::Position>& position) {
   }
   const sched::Decision decision = decide();
   last_target_ = target_of(decision.grant);
-  timeline_.decided(decision,
-                    plan_->work[decision.first].facts.duration_us[index_of(decision.grant.units)],
-                    *seat_);
+  if (timeline_.is_on()) {
+    const profile::Kernel& kernel = plan_->work[decision.first].facts;
+    timeline_.decided(decision, kernel.duration_us[index_of(decision.grant.units)], *seat_);
+  }
   return last_target_;
 }
 

@@ -133,7 +133,7 @@ def test_what_is_foreign_is_said(tmp_path: Path) -> None:
         load_folder(tmp_path)
 
 
-GAPS = st.integers(1, 50)
+GAPS = st.integers(1, 50).map(lambda number: 10 * number)
 PIECES = st.lists(
     st.tuples(GAPS, GAPS, GAPS, st.integers(0, UNITS - 1), st.integers(1, UNITS), st.booleans()),
     min_size=1,
@@ -151,16 +151,16 @@ def requests(plans: Sequence[Sequence[tuple[int, int, int, int, int, bool]]]) ->
     def end_pieces(left: int) -> None:
         nonlocal now_ns
         while len(running) > left:
-            now_ns += 7
+            now_ns += 70
             records.append(record("seen", now_ns, piece=running.pop(0)))
 
     for number, plan in enumerate(plans, 1):
         now_ns += 100
         records.append(record("begin", now_ns, request=number, last=len(plan)))
         for place, (room_ns, held_ns, launch_ns, lo, width, waits) in enumerate(plan):
-            room = now_ns + 1
+            room = now_ns + 10
             end_pieces(0 if waits else 1)
-            now_ns += room_ns
+            now_ns += 10 + room_ns
             held = now_ns
             now_ns += held_ns
             units = {"lo": lo, "hi": min(UNITS, lo + width)}
@@ -173,7 +173,7 @@ def requests(plans: Sequence[Sequence[tuple[int, int, int, int, int, bool]]]) ->
             records.append(record("issue", now_ns, piece=piece, **works, **units))
         if plan[-1][-1]:
             end_pieces(0)
-        now_ns += 3
+        now_ns += 30
         records.append(record("end", now_ns, "whole", request=number))
     end_pieces(0)
     return records
