@@ -31,7 +31,7 @@ class Fico final : public Policy {
   struct Settings {
     double span_us = 250;
     double span_percent = 15;
-    double alone_percent = 20;
+    double alone_percent = 15;
     double overlap_percent = 50;
     double gain_percent = 6;
     double wait_us = 6;
