@@ -33,8 +33,8 @@ PARTS = {
     "slices not given back": "reclaim_percent=1000000",
     "nobody waits for a short request": "ahead_percent=1000000",
     "parts not kept for who is back soon": "linger_us=0",
-    "alone, pieces as short as beside others": "alone_percent=15",
-    "whole graphs in one piece": "span_us=1000000000,span_percent=1000000,alone_percent=1000000",
+    "the shortest rest first in closed loops too": "in_turn=0",
+    "whole graphs in one piece": "span_us=1000000000,span_percent=1000000",
 }
 RATIOS = ("mean_over_mps", "p99_over_mps", "tenants_mean_over_mps", "tenants_p99_over_mps")
 COLUMNS = ("part", *RATIOS, "over_mps", "promise_kept", "cells", "invalid")

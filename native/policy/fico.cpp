@@ -9,8 +9,9 @@
 // Where it is parts, those who are well ahead of their slices let a much shorter request go alone.
 // Source: Chen and Qiu, Optimizing Concurrent Inferences with Fine-grained GPU Sharing (poster);
 // docs/policy.md has the model, the promise and where it can fail.
-// Settings: span_us, span_percent, alone_percent, overlap_percent, gain_percent, wait_us,
-// grace_percent, reclaim_percent, credit_percent, ahead_percent, linger_us, order, split.
+// Settings: span_us, span_percent, overlap_percent, gain_percent, wait_us,
+// grace_percent, reclaim_percent, credit_percent, ahead_percent, linger_us, order, in_turn,
+// split.
 // Limits: a work on the device is never taken back, so a tenant waits up to one piece of others.
 // Without a profile of everybody in a request all units are shared in order.
 #include "policy/builtin.hpp"
@@ -31,7 +32,6 @@ class Fico final : public Policy {
   struct Settings {
     double span_us = 250;
     double span_percent = 15;
-    double alone_percent = 15;
     double overlap_percent = 50;
     double gain_percent = 6;
     double wait_us = 6;
@@ -41,14 +41,14 @@ class Fico final : public Policy {
     double ahead_percent = 25;
     double linger_us = 50;
     bool order = true;
+    bool in_turn = true;
     bool split = true;
   };
   static constexpr std::tuple kFields{
       Field{"span_us", &Settings::span_us, 0.0, 1e9,
             "How much of a graph goes out in one piece at most (alone on all units)."},
       Field{"span_percent", &Settings::span_percent, 0.0, 1e6,
-            "The same beside others, of a request of another tenant, which may come meanwhile."},
-      Field{"alone_percent", &Settings::alone_percent, 0.0, 1e6, "The same of a tenant alone."},
+            "The same, of a request of another tenant, which may come meanwhile."},
       Field{"overlap_percent", &Settings::overlap_percent, 0.0, 100.0,
             "How much of what parts of their own would gain requests find by sharing all units."},
       Field{"gain_percent", &Settings::gain_percent, 0.0, 1000.0,
@@ -67,6 +67,7 @@ class Fico final : public Policy {
       Field{"linger_us", &Settings::linger_us, 0.0, 1e6,
             "How long the part of a tenant that has ended a request is left free for the next."},
       flag("order", &Settings::order, "Priority by place in the order."),
+      flag("in_turn", &Settings::in_turn, "Order by when they are due where requests follow on."),
       flag("split", &Settings::split, "Parts where they are faster.")};
   explicit Fico(Settings settings) : settings_(settings) {}
 
@@ -91,7 +92,7 @@ class Fico final : public Policy {
       grant.level = kLevelFirst;
       grant.span_us = span_us(view, true);
       if (until_us > view.now_us) return grant;
-      sharers = in_requests(view);
+      sharers = in_requests(view) | lingering(view);
     }
     if (sharers != 0) {
       grant.units = part(view, sharers | bit(view.self));
@@ -132,23 +133,25 @@ class Fico final : public Policy {
   // wait for nothing.
   double span_us(const View& view, bool parts) const noexcept {
     double span_us = settings_.span_us;
-    const double percent = view.contended() ? settings_.span_percent : settings_.alone_percent;
     for (std::uint32_t slot = 0; slot < view.count; ++slot) {
       if (slot == view.self || !view.members[slot].present) continue;
       if (parts && in_request(view, slot)) continue;
       const double request_us = view.rows[slot].request_us;
-      if (request_us > 0) span_us = std::min(span_us, request_us * percent / 100);
+      if (request_us > 0) span_us = std::min(span_us, request_us * settings_.span_percent / 100);
     }
     return span_us;
   }
 
   // Late ones by when they were due, then the others by what is left; the older of equal ones.
-  bool goes_before(const View& view, std::uint32_t slot, bool self_late) const noexcept {
+  // Where requests follow each other nothing is gained by ending the shortest rest first, as
+  // another request takes its place: all of them by when they are due.
+  bool goes_before(const View& view, std::uint32_t slot, bool self_late,
+                   bool in_turn) const noexcept {
     const Row& other = view.rows[slot];
     const Row& own = view.own();
     const bool other_late = behind(view, other, settings_.grace_percent);
     if (other_late != self_late) return other_late;
-    if (self_late) {
+    if (self_late || in_turn) {
       if (other.due_us != own.due_us) return other.due_us < own.due_us;
     } else if (other.remaining_us != own.remaining_us) {
       return other.remaining_us < own.remaining_us;
@@ -160,13 +163,14 @@ class Fico final : public Policy {
   // The place in the order, and between what those before and after it were granted.
   std::int8_t level(const View& view) const noexcept {
     const bool late = behind(view, view.own(), settings_.grace_percent);
+    const bool in_turn = settings_.in_turn && all_follow(view);
     int rank = 0;
     std::int8_t lowest = kLevelFirst;
     std::int8_t highest = kLevelLast;
     for (std::uint32_t slot = 0; slot < view.count; ++slot) {
       if (!view.rival(slot)) continue;
       const Row& row = view.rows[slot];
-      const bool before = goes_before(view, slot, late);
+      const bool before = goes_before(view, slot, late, in_turn);
       rank += before ? 1 : 0;
       if (row.phase != Phase::kGranted) continue;
       if (before) {

@@ -22,6 +22,14 @@ inline std::uint64_t in_requests(const View& view) {
   return slots;
 }
 
+// Whether all requests there began as soon as the ones before had ended, as in closed loops.
+inline bool all_follow(const View& view) {
+  for (std::uint32_t slot = 0; slot < view.count; ++slot) {
+    if (in_request(view, slot) && !view.rows[slot].follows) return false;
+  }
+  return true;
+}
+
 // Tenants other than self that are there or have work on the device.
 inline bool has_neighbours(const View& view) {
   for (std::uint32_t slot = 0; slot < view.count; ++slot) {
@@ -98,7 +106,6 @@ bool parts_are_faster(const View& view, const Settings& settings) {
   std::uint32_t before = 0;
   double rates = 0;
   double beside = 0;
-  bool all_follow = true;
   for (std::uint32_t slot = 0; slot < view.count; ++slot) {
     if (!in_request(view, slot)) continue;
     const Units units = part_of(view, slot, before, owned);
@@ -111,12 +118,11 @@ bool parts_are_faster(const View& view, const Settings& settings) {
     const double wait_us = std::min(settings.wait_us, kernels.of_others_us(slot) / 2);
     const double first_us = all_us + wait_us * view.request[slot]->kernels;
     if (first_us > part_us * view.rows[slot].stretch) return true;
-    all_follow = all_follow && view.rows[slot].follows;
     rates += rate;
     beside += rate / view.rows[slot].stretch;
   }
   const double shared = 1 + (rates - 1) * settings.overlap_percent / 100;
-  return all_follow && beside > shared * (1 + settings.gain_percent / 100);
+  return all_follow(view) && beside > shared * (1 + settings.gain_percent / 100);
 }
 
 }  // namespace fico::policy
