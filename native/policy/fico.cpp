@@ -118,6 +118,14 @@ class Fico final : public Policy {
     return view.now_us + row.remaining_own_us > row.due_us + grace_us;
   }
 
+  // How long the whole request of a tenant takes on its own slice, beside those that are there.
+  static double slice_us(const View& view, std::uint32_t slot) noexcept {
+    const Row& row = view.rows[slot];
+    if (view.request[slot] == nullptr) return row.due_us - row.begin_us;
+    const std::uint32_t own = std::max(1U, view.members[slot].own.size());
+    return view.request[slot]->facts.duration_us[own - 1] * row.stretch;
+  }
+
   // Slices of other tenants that are far behind.
   std::uint64_t closed_slices(const View& view) const noexcept {
     std::uint64_t closed = 0;
@@ -144,15 +152,20 @@ class Fico final : public Policy {
 
   // Late ones by when they were due, then the others by what is left; the older of equal ones.
   // Where requests follow each other nothing is gained by ending the shortest rest first, as
-  // another request takes its place: all of them by when they are due.
+  // another takes its place: they go in turn, by when their slices would end them had all begun
+  // with neither credit nor debt, so that no request is slow because the one before was fast.
   bool goes_before(const View& view, std::uint32_t slot, bool self_late,
                    bool in_turn) const noexcept {
     const Row& other = view.rows[slot];
     const Row& own = view.own();
     const bool other_late = behind(view, other, settings_.grace_percent);
     if (other_late != self_late) return other_late;
-    if (self_late || in_turn) {
+    if (self_late) {
       if (other.due_us != own.due_us) return other.due_us < own.due_us;
+    } else if (in_turn) {
+      const double other_us = other.begin_us + slice_us(view, slot);
+      const double own_us = own.begin_us + slice_us(view, view.self);
+      if (other_us != own_us) return other_us < own_us;
     } else if (other.remaining_us != own.remaining_us) {
       return other.remaining_us < own.remaining_us;
     }
@@ -213,10 +226,8 @@ class Fico final : public Policy {
     const Row& other = view.rows[first];
     if (view.request[first] == nullptr) return 0;
     if (other.request_us * kMuchShorter > row.request_us) return 0;
-    const std::uint32_t own = std::max(1U, view.members[first].own.size());
-    const double own_us = view.request[first]->facts.duration_us[own - 1] * other.stretch;
     const double given_us = other.due_us - other.begin_us;
-    if (given_us > own_us * (1 + settings_.credit_percent / 100)) return 0;
+    if (given_us > slice_us(view, first) * (1 + settings_.credit_percent / 100)) return 0;
     const double ahead_us = (row.due_us - row.begin_us) * settings_.ahead_percent / 100;
     return std::min(row.due_us - row.remaining_own_us - ahead_us - other.remaining_us,
                     other.due_us + given_us - other.remaining_own_us);
