@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs benchmarks on a machine with a GPU and brings their results together:
 #
-#   benchmarks/h200.sh transparency|partitions|overhead|mps_cost|example|gpu-tests|emulated|bench|light|ablation...
+#   benchmarks/h200.sh transparency|partitions|overhead|mps_cost|example|gpu-tests|emulated|bench|timeline|light|ablation...
 #   STEP with options: 'transparency --only jax', 'bench light --policies fico,mps,static', 'light mixed'
 #
 # Installs the package into a folder of its own, with the wheels of .whl if there are some. Results
@@ -54,6 +54,17 @@ step() {
       python3 benchmarks/stamp.py "$out/$suite"
       return "$ended"
       ;;
+    timeline)  # what is decided in a suite, recorded: timeline SUITE [OPTION...]; timeline-SUITE.json is for Perfetto
+      local suite=${2:?timeline SUITE} memory
+      memory=$(mktemp -d /dev/shm/fico-timeline.XXXXXX)
+      "${limit[@]}" python3 -m fico.cli bench run "$suite" --device cuda --out "$memory/results" \
+        --timeline "$memory" --budget-s $((${FICO_STEP_S:-560} - 60)) "${@:3}" &&
+        python3 -m fico.cli timeline "$memory" --json >"$out/timeline-$(basename "$suite" .toml)-figures.json" &&
+        python3 -m fico.cli timeline "$memory" -o "$out/timeline-$(basename "$suite" .toml).json"
+      local ended=$?
+      rm -rf "$memory"
+      return "$ended"
+      ;;
     light)  # the figures of a light tenant, from the results of bench here or before: light [SUITE]
       local suite=${2:-light}
       local results=$out/$suite
@@ -83,7 +94,7 @@ for step in "$@"; do
   # A step may have options of its own.
   read -ra words <<<"$step"
   name=${words[0]}
-  case $name in transparency | partitions | overhead | mps_cost | example | gpu-tests | emulated | bench | light | ablation) ;; *) echo "no step $name"; exit 2 ;; esac
+  case $name in transparency | partitions | overhead | mps_cost | example | gpu-tests | emulated | bench | timeline | light | ablation) ;; *) echo "no step $name"; exit 2 ;; esac
   echo "== $step"
   step "$name" "${words[@]:1}" 2>&1 | tee "$out/$name.log"
   status=${PIPESTATUS[0]}

@@ -4,8 +4,9 @@
 
 Runs `fico profile` for each of programs/closed_loop.py's models; without names, for all that ship
 and those that are held out. `fico profile analyse` makes a profile again from the raw measurement,
-`ship_profiles.py` all that ship. FOLDER/profiling.json has, for each program, how long it took and
-how much slower it was while it was traced, on all units and on half of them.
+`ship_profiles.py` all that ship. FOLDER/profiling.json has, for each program, how long its start
+and all of it took, and how much slower it was while it was traced, on all units and on half of
+them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -53,21 +55,28 @@ def profiled(program: str, folder: Path) -> common.Row:
     files = ["-o", str(folder / f"{name}.fico"), "--raw", str(folder / f"{name}.npz")]
     command = [*common.FICO, "profile", *files, "--", "python3", "closed_loop.py"]
     begun = time.monotonic()
-    try:
-        done = subprocess.run(
-            [*command, *program.split(":")],
-            cwd=common.PROGRAMS,
-            env=common.environment(),
-            capture_output=True,
-            text=True,
-            timeout=MOST_S,
-            check=False,
-        )
-        said, code = done.stderr.strip().splitlines(), done.returncode
-    except subprocess.TimeoutExpired:
-        said, code = [f"not done after {MOST_S} s"], -1
-        common.end_session()
-    row: common.Row = {"program": name, "exit": code, "took_s": time.monotonic() - begun}
+    process = subprocess.Popen(
+        [*command, *program.split(":")],
+        cwd=common.PROGRAMS,
+        env=common.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    too_long = threading.Timer(MOST_S, common.end_group, [process])
+    too_long.start()
+    said: list[str] = []
+    start_s = 0.0
+    assert process.stderr is not None
+    for line in process.stderr:
+        said.append(line.strip())
+        if len(said) == 2:  # the step after the wait for the program
+            start_s = time.monotonic() - begun
+    code = process.wait()
+    too_long.cancel()
+    took_s = time.monotonic() - begun
+    row: common.Row = {"program": name, "exit": code, "start_s": start_s, "took_s": took_s}
     raw = folder / f"{name}.npz"
     if raw.exists():
         measured = raw_file.load(raw)
@@ -98,7 +107,17 @@ def main() -> int:
         common.note(" ".join(f"{key} {value}" for key, value in rows[-1].items()))
         common.write(options.output / "profiling.json", head, rows)
     common.show(
-        rows, ["program", "exit", "took_s", "traced_all_pct", "traced_half_pct", "raw_kb", "said"]
+        rows,
+        [
+            "program",
+            "exit",
+            "start_s",
+            "took_s",
+            "traced_all_pct",
+            "traced_half_pct",
+            "raw_kb",
+            "said",
+        ],
     )
     return 0
 

@@ -33,6 +33,10 @@ MODES: dict[str, tuple[int | None, str | None]] = {
     "shuffle": (None, None),
     "jumble": (None, None),
     "fico": (None, None),
+    "krisp": (None, None),
+    "reef": (None, None),
+    "orion": (None, None),
+    "lithos": (None, None),
 }
 # Fall-backs that mean that work went past Fico or ran outside of the tenant's units. Not the names
 # that a library only asks about, nor what stayed confined.

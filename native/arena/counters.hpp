@@ -37,6 +37,7 @@ namespace fico::arena {
   X(unbuilt_pieces, true, "pieces on all units: their graphs or partition were still being made")  \
   X(late_pieces, true, "pieces let go early: those before took too long")                          \
   X(units_late, true, "times own units were used before their last holder had left them")          \
+  X(lost_timelines, true, "timelines that could not be recorded")                                  \
   X(driver_errors, true, "internal driver calls that failed: the launch passed through unconfined")
 
 enum class Counter : std::uint32_t {

@@ -34,6 +34,7 @@ using fico::arena::Arena;
 // In kernel_table.cpp.
 void add_kernel_table(nb::module_& m);
 void add_seat(nb::module_& m);
+void add_timeline(nb::module_& m);
 
 namespace {
 
@@ -251,4 +252,5 @@ NB_MODULE(_native, m) {
   m.def("emulated_driver_dir", [] { return own_folder() + "/emulated"; });
   fico::bindings::add_scheduling(m);
   add_seat(m);
+  add_timeline(m);
 }

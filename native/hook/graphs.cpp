@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "cuda/driver.hpp"
+#include "hook/captures.hpp"
 #include "hook/graph_nodes.hpp"
 #include "hook/live.hpp"
 #include "hook/streams.hpp"
@@ -45,7 +46,7 @@ CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Laun
   const std::shared_ptr<Exec> entry = find(exec);
   const std::unique_lock exec_lock =
       entry != nullptr ? std::unique_lock(entry->mutex) : std::unique_lock<std::mutex>();
-  const bool captures = Streams::self().captures.load(std::memory_order_acquire) > 0;
+  const bool captures = Captures::self().are_under_way();
   if (entry != nullptr && entry->copies->exists() && !captures && Pacer::is_on()) {
     if (auto turn = Pacer::self().begin_graph(entry->copies->pieces().plan())) {
       return launch_pieces(entry, exec, stream, per_thread, real, *turn);

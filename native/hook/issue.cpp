@@ -1,7 +1,8 @@
 // One operation on one virtual stream: where it goes, and what it has to come after.
 #include "base/log.hpp"
 #include "cuda/driver.hpp"
-#include "hook/streams.hpp"
+#include "hook/captures.hpp"
+#include "hook/places.hpp"
 #include "hook/tenant.hpp"
 
 namespace fico::hook {
@@ -108,7 +109,7 @@ Issue::Issue(CUstream handle, bool per_thread, Work work, const Target* target) 
   virtual_ = streams.find(handle, per_thread, open_);
   if (virtual_ == nullptr) return;
   lock_ = std::unique_lock(virtual_->mutex);
-  if (streams.captures.load(std::memory_order_acquire) > 0 && is_recorded(*virtual_)) {
+  if (Captures::self().are_under_way() && is_recorded(*virtual_)) {
     captured_ = true;
     virtual_ = nullptr;
     lock_.unlock();
@@ -140,9 +141,8 @@ void Issue::choose_place(Work work, const Target* target) {
     hop(stream, {stream.home, nullptr});
     return;
   }
-  Streams& streams = Streams::self();
   if (grant.mode == arena::Mode::kScheduled) {
-    if (target != nullptr) hop(stream, streams.place_at(stream, *target));
+    if (target != nullptr) hop(stream, place_at(stream, *target));
     return;
   }
   cuda::Partition* partition = nullptr;
@@ -153,18 +153,18 @@ void Issue::choose_place(Work work, const Target* target) {
         stream.at.priority == stream.priority) {
       return;
     }
-    partition = streams.partition(stream, range.lo, range.hi);
+    partition = partition_of(stream, range.lo, range.hi);
   } else {
-    partition = streams.random_partition(stream);
+    partition = random_partition(stream);
   }
   if (partition == nullptr) return;  // counted; the stream stays where it is
-  const Place place = Streams::place_on(stream, *partition, stream.priority);
+  const Place place = place_on(stream, *partition, stream.priority);
   if (place.partition != nullptr) hop(stream, place);
 }
 
 void Issue::go(const Target& target) {
   if (virtual_ == nullptr) return;
-  hop(*virtual_, Streams::self().place_at(*virtual_, target));
+  hop(*virtual_, place_at(*virtual_, target));
   keep_order();  // this may be the move with which it begins
   real_ = real_of(*virtual_);
 }

@@ -62,6 +62,7 @@ bool Pacer::is_ready() {
       seat_.reset();
       return false;
     }
+    timeline_.open(clock_scale_);
   }
   return refresh();
 }
@@ -95,8 +96,10 @@ void Pacer::begin(std::shared_ptr<const sched::Plan> plan) {
   begin_us_ = now_us();
   all_issued_ = false;
   since_mark_us_ = 0;
+  since_work_ = 0;
   seat_->begin(begin_us_, *plan_);
   alone_ = !seat_->is_contended();
+  timeline_.began(*plan_, plan_->work.front().remaining_us[index_of(seat_->all())]);
   outstanding_.store(true, std::memory_order_relaxed);
 }
 
@@ -104,6 +107,7 @@ void Pacer::finish() {
   const double now = now_us();
   seat_->end(now);
   if (alone_ && all_issued_ && marks_.empty()) last_alone_us_ = now - begin_us_;
+  timeline_.ended(alone_, all_issued_);
   plan_ = nullptr;
   outstanding_.store(false, std::memory_order_relaxed);
 }
@@ -111,10 +115,11 @@ void Pacer::finish() {
 // A hold ends when another row changes, which is asked for again and again.
 sched::Decision Pacer::decide() {
   const std::uint64_t begin_ns = base::monotonic_ns();
-  for (;;) {
+  for (bool held = false;; held = true) {
     const sched::Decision decision = seat_->want(now_us());
     if (decision.grant.run) {
       alone_ = alone_ && !seat_->is_contended();
+      if (held) timeline_.was_held(begin_ns, false);
       return decision;
     }
     alone_ = false;
@@ -122,6 +127,7 @@ sched::Decision Pacer::decide() {
                           kLongestWait_ns * static_cast<std::uint64_t>(clock_scale_);
     if (too_long || !refresh()) {
       if (too_long) Tenant::self().count(Counter::late_pieces);
+      timeline_.was_held(begin_ns, true);
       return seat_->rest();
     }
     seat_->beat();
@@ -130,9 +136,10 @@ sched::Decision Pacer::decide() {
   }
 }
 
-void Pacer::mark(const Issue& issue, double takes_us) {
+void Pacer::mark(const Issue& issue, std::uint32_t first, std::uint32_t last, double takes_us) {
+  const std::uint32_t piece = timeline_.issued(issue, first, last, takes_us);
   if (issue.context() == nullptr) return;  // no stream of ours: nobody says when it ends
-  Mark mark{nullptr, issue.context(), takes_us, now_us()};
+  Mark mark{nullptr, issue.context(), takes_us, now_us(), piece};
   const auto spare = std::ranges::find(spare_, mark.context, &Mark::context);
   if (spare != spare_.end()) {
     mark.event = spare->event;
@@ -159,6 +166,7 @@ void Pacer::reap() {
   const cuda::RelaxedCapture relaxed;
   while (!marks_.empty() && d().event_query(marks_.front().event) != CUDA_ERROR_NOT_READY) {
     const Mark& ended = marks_.front();
+    timeline_.seen(ended.piece);
     if (ended.takes_us > 0) {
       const double ratio = (now_us() - ended.begins_us) / ended.takes_us;
       took_ratio_ += kLearning * (std::clamp(ratio, kLeastRatio, kMostRatio) - took_ratio_);
@@ -173,13 +181,17 @@ void Pacer::reap() {
 template <class HasRoom>
 void Pacer::await(HasRoom has_room) {
   const std::uint64_t begin_ns = base::monotonic_ns();
-  for (;;) {
+  for (bool waited = false;; waited = true) {
     reap();
-    if (late_ || has_room()) return;
+    if (late_ || has_room()) {
+      if (waited) timeline_.had_no_room(begin_ns);
+      return;
+    }
     if (base::monotonic_ns() - begin_ns >
         kLongestWait_ns * static_cast<std::uint64_t>(clock_scale_)) {
       Tenant::self().count(Counter::late_pieces);
       late_ = true;
+      timeline_.had_no_room(begin_ns);
       return;
     }
     sched_yield();
@@ -228,11 +240,14 @@ Pacer::Piece Pacer::Turn::next() {
   if (!done_) pacer.piece_us_ -= works[decision.last].remaining_us[units];
   pacer.last_target_ = pacer.target_of(decision.grant);
   pacer.first_work_ = decision.first;
+  pacer.end_work_ = decision.last;
+  pacer.timeline_.decided(decision, pacer.piece_us_, *pacer.seat_);
   return {decision.first, decision.last, pacer.last_target_};
 }
 
 void Pacer::Turn::take_all() {
   done_ = true;
+  pacer_->end_work_ = static_cast<std::uint32_t>(pacer_->plan_->work.size());
   const auto& work = pacer_->plan_->work[pacer_->first_work_];
   pacer_->piece_us_ = work.remaining_us[index_of(pacer_->seat_->all())];
 }
@@ -240,7 +255,7 @@ void Pacer::Turn::take_all() {
 void Pacer::Turn::issued(const Issue& issue) {
   Pacer& pacer = *pacer_;
   Tenant::self().count(Counter::pieces);
-  pacer.mark(issue, pacer.piece_us_);
+  pacer.mark(issue, pacer.first_work_, pacer.end_work_, pacer.piece_us_);
   if (done_) return;
   if (pacer.seat_->has_company()) pacer.await_room();
   pacer.seat_->advance(pacer.now_us());
@@ -282,6 +297,10 @@ Target Pacer::before_launch(const std::optional<Live::Position>& position) {
   }
   const sched::Decision decision = decide();
   last_target_ = target_of(decision.grant);
+  if (timeline_.is_on()) {
+    const profile::Kernel& kernel = plan_->work[decision.first].facts;
+    timeline_.decided(decision, kernel.duration_us[index_of(decision.grant.units)], *seat_);
+  }
   return last_target_;
 }
 
@@ -293,15 +312,17 @@ void Pacer::launched(const Issue& issue, const std::optional<Live::Position>& po
     if (Live::self() != nullptr) return;
     // Any launch may be the last one.
     all_issued_ = true;
-    mark(issue, 0);
+    mark(issue, 0, 1, 0);
     return;
   }
   since_mark_us_ += plan_->work[position->launch].facts.duration_us[index_of(seat_->all())];
   all_issued_ = position->completes;
   if (since_mark_us_ < kMark_us && !all_issued_) return;
   Tenant::self().count(Counter::pieces);
-  mark(issue, since_mark_us_);
+  const std::uint32_t next = position->launch + 1;
+  mark(issue, std::min(since_work_, position->launch), next, since_mark_us_);
   since_mark_us_ = 0;
+  since_work_ = next;
 }
 
 void Pacer::poke() {

@@ -19,6 +19,7 @@
 
 #include "hook/live.hpp"
 #include "hook/streams.hpp"
+#include "hook/timeline.hpp"
 #include "seat/seat.hpp"
 
 namespace fico::hook {
@@ -96,8 +97,9 @@ class Pacer {
   struct Mark {
     CUevent event;
     CUcontext context;
-    double takes_us;   // by the profile, on the units that it was granted
-    double begins_us;  // when it was issued, or the one before it ended
+    double takes_us;          // by the profile, on the units that it was granted
+    double begins_us;         // when it was issued, or the one before it ended
+    std::uint32_t piece = 0;  // its number in the timeline
   };
 
   Pacer();
@@ -110,7 +112,8 @@ class Pacer {
   Target target_of(const policy::Grant& grant) const;
   void begin(std::shared_ptr<const sched::Plan> plan);
   void finish();
-  void mark(const Issue& issue, double takes_us);
+  // Works [first, last) are on their way, in one piece.
+  void mark(const Issue& issue, std::uint32_t first, std::uint32_t last, double takes_us);
   void reap();
   void await_room();
   void await_marks(std::size_t most);
@@ -129,14 +132,17 @@ class Pacer {
   double begin_us_ = 0;
   bool alone_ = true;  // nobody else has been in a request since it began
   bool all_issued_ = false;
-  double since_mark_us_ = 0;
-  bool late_ = false;       // what is on its way has been waited for long enough
-  double took_ratio_ = 1;   // how long pieces take, of what the profile says; a running mean
-  std::deque<Mark> marks_;  // in the order in which they were recorded
+  double since_mark_us_ = 0;      // of an eager program
+  std::uint32_t since_work_ = 0;  // the work after its last mark
+  bool late_ = false;             // what is on its way has been waited for long enough
+  double took_ratio_ = 1;         // how long pieces take, of what the profile says; a running mean
+  std::deque<Mark> marks_;        // in the order in which they were recorded
   std::vector<Mark> spare_;
-  std::uint32_t first_work_ = 0;
-  double piece_us_ = 0;  // what the last decision let go takes, by the profile
+  std::uint32_t first_work_ = 0;  // of what the last decision let go, and one past its last
+  std::uint32_t end_work_ = 0;
+  double piece_us_ = 0;  // what that takes, by the profile
   Target last_target_;
+  Timeline timeline_;
   std::atomic<double> last_alone_us_{0};
   std::atomic<bool> outstanding_{false};  // a request is in flight: worth a poke
 };

@@ -169,41 +169,15 @@ class Streams {
   void primary_releasing(CUdevice device);
   void primary_resetting(CUdevice device);
 
-  // Whether the stream records; false if the driver can't tell.
-  static bool is_capturing(CUstream handle, bool per_thread);
-  void capture_ended();
-
-  // Captures under way in the process; the launch path looks closer only while there are some.
-  std::atomic<int> captures{0};
-
-  // Events recorded in capturing streams, kept while captures are under way.
-  void note_captured_event(CUevent event, bool captured);
-  bool is_captured_event(CUevent event);
-
-  // The partition of these units, or a random one; the caller holds the stream's mutex. nullptr if
-  // it can't be made: counted, and the stream stays where it is.
-  cuda::Partition* partition(Stream& stream, std::uint32_t lo, std::uint32_t hi);
-  cuda::Partition* random_partition(Stream& stream);
-  // The stream's place there, made if it is new; its `partition` is nullptr if the driver refused.
-  static Place place_on(Stream& stream, cuda::Partition& partition, int priority);
-  // Its place at a target; `partition` is nullptr at home, and where the driver refused (counted).
-  Place place_at(Stream& stream, const Target& target);
-
  private:
   static constexpr std::size_t kTableSize = 8192;
   static constexpr std::size_t kGraveyard = 1024;
   Stream* per_thread(Context& context);
   // Ends the per-thread streams of threads that have gone.
   void reap(Context& context);
-  // Its streams on partitions become spare ones, or are destroyed; the caller holds its mutex.
-  static void give_up_places(Stream& stream);
   Context* enter_context(CUcontext handle);
   void enter(Stream* stream);
   void remove(Stream* stream);
-  cuda::Partition* make_partition(Context& context, std::uint32_t lo, std::uint32_t hi);
-  // Has it made; launches go home until it is there.
-  void make_partition_soon(Context& context, std::uint32_t lo, std::uint32_t hi);
-
   std::atomic<Stream*> table_[kTableSize] = {};  // by handle; a slot is never emptied, only reused
   std::mutex registry_mutex_;                    // taken after a stream's and a pool's mutex
   std::vector<Stream*> all_;
@@ -215,8 +189,6 @@ class Streams {
     int references = 0;
   };
   std::unordered_map<CUdevice, Primary> primaries_;  // guarded by registry_mutex_
-  std::mutex captured_mutex_;
-  std::vector<CUevent> captured_events_;
 };
 
 }  // namespace fico::hook

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "cuda/driver.hpp"
+#include "hook/captures.hpp"
 #include "hook/coverage.hpp"
 #include "hook/graph_nodes.hpp"
 #include "hook/graphs.hpp"
@@ -68,7 +69,7 @@ CUresult issue_kernel(CUfunction function, Shape shape, CUstream stream, bool pe
   const bool whole =
       tenant.grant().mode != arena::Mode::kOpen && kernel_of(function).needs_whole_gpu;
   std::optional<Live::Position> position;
-  const bool captures = Streams::self().captures.load(std::memory_order_acquire) > 0;
+  const bool captures = Captures::self().are_under_way();
   if (Live* live = Live::self(); live != nullptr && !captures) {
     position = live->launched(function, shape.grid, shape.block);
   }
@@ -214,9 +215,8 @@ struct RecordEvent {
   static CUresult call(CUevent event, CUstream stream, auto... flags) {
     const Issue issue(stream, kPerThread<entry>, Work::kMark);
     const CUresult result = call_real<entry>(event, issue.stream(), flags...);
-    Streams& streams = Streams::self();
-    if (streams.captures.load(std::memory_order_relaxed) > 0) {
-      streams.note_captured_event(event, issue.is_captured() && result == CUDA_SUCCESS);
+    if (Captures& captures = Captures::self(); captures.are_under_way()) {
+      captures.note_event(event, issue.is_captured() && result == CUDA_SUCCESS);
     }
     return result;
   }
@@ -225,11 +225,10 @@ struct RecordEvent {
 template <Entry entry>
 struct WaitEvent {
   static CUresult call(CUstream stream, CUevent event, unsigned int flags) {
-    Streams& streams = Streams::self();
     // Waiting for a captured event makes the stream part of the capture, and captures are made at
     // home.
-    const bool joins =
-        streams.captures.load(std::memory_order_acquire) > 0 && streams.is_captured_event(event);
+    Captures& captures = Captures::self();
+    const bool joins = captures.are_under_way() && captures.has_event(event);
     const Issue issue(stream, kPerThread<entry>, joins ? Work::kHome : Work::kMark);
     return call_real<entry>(issue.stream(), event, flags);
   }
@@ -256,10 +255,9 @@ template <Entry entry>
 struct BeginCapture {
   static CUresult call(CUstream stream, auto... how) {
     const Issue issue(stream, kPerThread<entry>, Work::kHome);
-    Streams& streams = Streams::self();
-    streams.captures.fetch_add(1, std::memory_order_acq_rel);
+    Captures::self().begin();
     const CUresult result = call_real<entry>(stream, how...);
-    if (result != CUDA_SUCCESS) streams.capture_ended();
+    if (result != CUDA_SUCCESS) Captures::self().ended();
     return result;
   }
 };
@@ -267,10 +265,9 @@ struct BeginCapture {
 template <Entry entry>
 struct EndCapture {
   static CUresult call(CUstream stream, CUgraph* graph) {
-    Streams& streams = Streams::self();
-    const bool capturing = streams.is_capturing(stream, kPerThread<entry>);
+    const bool capturing = Captures::is_capturing(stream, kPerThread<entry>);
     const CUresult result = call_real<entry>(stream, graph);
-    if (capturing && !streams.is_capturing(stream, kPerThread<entry>)) streams.capture_ended();
+    if (capturing && !Captures::is_capturing(stream, kPerThread<entry>)) Captures::self().ended();
     return result;
   }
 };

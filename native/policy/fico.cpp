@@ -31,7 +31,7 @@ class Fico final : public Policy {
   struct Settings {
     double span_us = 250;
     double span_percent = 15;
-    double alone_percent = 50;
+    double alone_percent = 15;
     double overlap_percent = 50;
     double gain_percent = 6;
     double wait_us = 6;
@@ -80,8 +80,10 @@ class Fico final : public Policy {
     std::uint64_t sharers = 0;
     if (!view.contended()) {
       sharers = lingering(view);
+      if (sharers != 0 || has_waited(view)) {
+        grant.span_us = std::min(grant.span_us, settings_.linger_us);
+      }
       if (sharers == 0) return grant;
-      grant.span_us = std::min(grant.span_us, settings_.linger_us);
     } else if (settings_.split && parts_are_faster(view, settings_)) {
       const std::uint32_t first = shortest_request(view);
       const double until_us = alone_until_us(view, first);
@@ -181,11 +183,23 @@ class Fico final : public Policy {
   std::uint64_t lingering(const View& view) const noexcept {
     std::uint64_t slots = 0;
     for (std::uint32_t slot = 0; view.own().mark_us > 0 && slot < view.count; ++slot) {
-      if (slot == view.self || !view.members[slot].present) continue;
+      if (slot == view.self || !view.members[slot].present || !view.rows[slot].follows) continue;
       const double ended_us = view.rows[slot].since_us;
-      if (ended_us > 0 && view.now_us < ended_us + settings_.linger_us) slots |= bit(slot);
+      if (view.now_us < ended_us + settings_.linger_us) slots |= bit(slot);
     }
     return slots;
+  }
+
+  // Whether it let a request go first that has just ended. The next one may wait in the program
+  // already, and finds only a short piece then.
+  bool has_waited(const View& view) const noexcept {
+    const Row& own = view.own();
+    for (std::uint32_t slot = 0; slot < view.count; ++slot) {
+      if (slot == view.self || !view.members[slot].present) continue;
+      const double ended_us = view.rows[slot].since_us;
+      if (own.since_us < ended_us && view.now_us < ended_us + settings_.linger_us) return true;
+    }
+    return false;
   }
 
   // How long a tenant lets the first request go alone: as long as it will be well ahead of its own

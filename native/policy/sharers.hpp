@@ -88,8 +88,9 @@ inline LongKernels long_kernels(const View& view) {
 
 // Whether parts promise more work a second to those in a request than sharing all units: of the
 // rates on parts, of a request alone, sharing reaches what goes beyond one only to
-// `overlap_percent`. Also where a tenant's short kernels are worse off among long ones, even if
-// they go first. `settings`: overlap_percent, gain_percent, wait_us.
+// `overlap_percent`. Only work a second counts where each request follows the one before; else the
+// order that sharing has is worth more. Also where a tenant's short kernels are worse off among
+// long ones, even if they go first. `settings`: overlap_percent, gain_percent, wait_us.
 template <typename Settings>
 bool parts_are_faster(const View& view, const Settings& settings) {
   const std::uint32_t owned = owned_by(view, in_requests(view));
@@ -97,6 +98,7 @@ bool parts_are_faster(const View& view, const Settings& settings) {
   std::uint32_t before = 0;
   double rates = 0;
   double beside = 0;
+  bool all_follow = true;
   for (std::uint32_t slot = 0; slot < view.count; ++slot) {
     if (!in_request(view, slot)) continue;
     const Units units = part_of(view, slot, before, owned);
@@ -109,11 +111,12 @@ bool parts_are_faster(const View& view, const Settings& settings) {
     const double wait_us = std::min(settings.wait_us, kernels.of_others_us(slot) / 2);
     const double first_us = all_us + wait_us * view.request[slot]->kernels;
     if (first_us > part_us * view.rows[slot].stretch) return true;
+    all_follow = all_follow && view.rows[slot].follows;
     rates += rate;
     beside += rate / view.rows[slot].stretch;
   }
   const double shared = 1 + (rates - 1) * settings.overlap_percent / 100;
-  return beside > shared * (1 + settings.gain_percent / 100);
+  return all_follow && beside > shared * (1 + settings.gain_percent / 100);
 }
 
 }  // namespace fico::policy

@@ -21,6 +21,9 @@ constexpr double kMostLearned = 2;
 // times pressure (docs/policy.md says from what).
 constexpr double kSharedGap_us = 0.9;
 constexpr double kInterference = 0.25;
+// What a program takes at most between two requests of a closed loop or a queue: it waits for the
+// one, and launches the next (15 to 60 µs for Python programs).
+constexpr double kPause_us = 100;
 
 }  // namespace
 
@@ -128,6 +131,7 @@ void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
   const double credit_us = std::max(0.0, row.due_us - now_us);
   set_position(slot, 0);
   row.phase = Phase::kWants;
+  row.follows = ended_us > 0 && now_us < ended_us + kPause_us;
   row.since_us = now_us;
   row.begin_us = now_us;
   row.request_us = row.remaining_us;

@@ -246,6 +246,37 @@ class Decides(Protocol):
 
     def decide(self, view: View, /) -> Grant: ...
 
+TimelineField = tuple[str, str, int]
+"""Name, type as numpy writes it, offset."""
+
+class TimelineLayout(TypedDict):
+    """How the file of a timeline is laid out: a header, and a ring of records."""
+
+    magic: bytes
+    version: int
+    header_bytes: int
+    header: list[TimelineField]
+    record_bytes: int
+    record: list[TimelineField]
+    events: dict[str, int]
+    """Number of each kind of record."""
+    flags: dict[str, int]
+    """Bit of each flag."""
+
+def timeline_layout() -> TimelineLayout:
+    """Of native/seat/timeline_file.hpp, which says what everything means."""
+
+class TimelineFile:
+    """The writer, which the preloaded library has; here for tests."""
+
+    def __init__(
+        self, folder: str, tenant: str, unit_count: int, clock_scale: float, capacity: int
+    ) -> None:
+        """Make FOLDER/TENANT-PID.timeline, or with a number behind it. OSError."""
+    def add(self, record: bytes) -> None:
+        """One record. ValueError if it has another size."""
+    path: str
+
 class SimTrace:
     """One kind of request for the simulator."""
 

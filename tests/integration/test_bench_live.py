@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from fico import _native
 from fico.bench.emulated_program import curve_us
+from fico.bench.marks import read_marks
 from fico.runtime import profile_file
 from helpers.cli import Cli, new_cli, runs, until
 from helpers.profiles import synthetic_profile
@@ -114,6 +116,46 @@ def test_policies_that_schedule_kernels(cli: Cli, tmp_path: Path) -> None:
     for row in rows.values():
         assert row["requests"] > 5, row
         assert row["mean_ms"] * 1e3 > least_us, row
+
+
+def test_what_was_decided_in_a_run_can_be_chosen(cli: Cli, tmp_path: Path) -> None:
+    """GIVEN a suite under two policies, in rounds, with a timeline of its servers
+    THEN the requests of one policy, or of a round of it, are found by its name."""
+    options = ("--requests", "60", "--rounds", "2", "--policies", "mps,fico,krisp", *LIVE)
+    command = ("bench", "run", "suite.toml", "--out", "a", "--timeline", "tl", *options)
+    done = cli(*command, FICO_TIMELINE_RECORDS="100000", **DILATION)
+    assert (done.code, done.err) == (0, "")
+    (name,) = {cell for cell, _ in rows_of(tmp_path / "a")}
+    marks = read_marks(tmp_path / "tl")
+    policies = ["mps", "fico", "krisp"]
+    assert [(mark.policy, mark.round) for mark in marks] == [
+        (policy, number) for number in (1, 2) for policy in policies
+    ]
+    assert {mark.cell for mark in marks} == {name}
+    assert all(one.end_ns <= two.begin_ns for one, two in pairwise(marks))
+
+    def rows(*more: str) -> list[dict[str, Any]]:
+        shown = cli("timeline", "tl", "--json", *more)
+        assert (shown.code, shown.err) == (0, "")
+        found: list[dict[str, Any]] = json.loads(shown.out)["rows"]
+        return [row for row in found if row["which"] == "all"]
+
+    def requests(*more: str) -> int:
+        return sum(row["requests"] for row in rows(*more))
+
+    assert {(row["tenant"], *row["models"]) for row in rows()} == {
+        ("bench-1", NAMES[0]),
+        ("bench-2", NAMES[0]),
+    }
+    # Under mps nothing is decided.
+    assert rows("--policy", "mps") == []
+    of_fico = requests("--policy", "fico", "--cell", "mobilenet_v2")
+    assert of_fico == requests("--policy", "fico")
+    assert of_fico == sum(requests("--policy", "fico", "--round", n) for n in ("1", "2")) > 0
+    assert of_fico + requests("--policy", "krisp") == requests()
+    missing = cli("timeline", "tl", "--policy", "fico", "--cell", "vgg16")
+    assert missing.code == 2
+    assert missing.line.startswith(f"fico: tl has no such run; choose from {name} under fico, ")
 
 
 def test_a_policy_has_its_settings(cli: Cli, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_wrong_usage_is_one_line(fico: Cli, arguments: list[str], code: int, par
 def test_help_is_there_for_every_command(fico: Cli) -> None:
     done = fico()
     assert (done.code, done.err) == (0, "")
-    for command in ("run", "launch", "status", "set", "down", "doctor", "demo"):
+    for command in ("run", "launch", "status", "timeline", "set", "down", "doctor", "demo"):
         assert f"  {command} " in done.out
         assert fico(command, "--help").code == 0
 

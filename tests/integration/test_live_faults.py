@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from fico import _native
+from fico.runtime.timeline_file import load_folder
 from fico.runtime.traces import trace_of
 from helpers import built
 from helpers.cut_graph_rules import CUT_RULES
@@ -68,6 +69,10 @@ class Live:
         self.env = emulated_env(None, instant=False)
         self.env["FICO_EMULATED_DILATION"] = str(dilation)
         self.env["FICO_EMULATED_STATE"] = str(folder / "device")
+        # Whatever happens to tenants, what they recorded can be read.
+        self.timelines = folder / "timelines"
+        self.timelines.mkdir()
+        self.env |= {"FICO_TIMELINE": str(self.timelines), "FICO_TIMELINE_RECORDS": "500"}
         self.use(schedule)
 
     def use(self, schedule: Schedule) -> None:
@@ -106,7 +111,8 @@ class Live:
         assert tenant.stderr() == ""
 
     def has_nothing_left(self) -> None:
-        """Who comes now sees nobody and gets the whole GPU."""
+        """Who comes now sees nobody and gets the whole GPU; and all timelines can be read."""
+        assert load_folder(self.timelines)
         self.arena.sweep()
         if self.arena.policy == "jumble":
             return

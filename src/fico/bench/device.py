@@ -65,6 +65,8 @@ class Outcome:
     """Why the run does not count, such as launches that were not confined; one line each."""
     clocks_mhz: tuple[int, int] | None = None
     """Lowest and highest clock of the SMs meanwhile; None where the device can't tell."""
+    span_ns: tuple[int, int] | None = None
+    """Begin and end of one run of real processes, CLOCK_MONOTONIC."""
 
 
 def any_open(job: Job) -> bool:

@@ -23,9 +23,15 @@ LIVE_ROUNDS = 3
 
 
 def open_device(
-    name: str, models: Iterable[str], profile_folders: Sequence[Path] = ()
+    name: str,
+    models: Iterable[str],
+    profile_folders: Sequence[Path] = (),
+    timeline: Path | None = None,
 ) -> SimDevice | LiveDevice:
-    """The device to run cells of these models on. UsageError if there is none."""
+    """The device to run cells of these models on. UsageError if there is none.
+
+    `timeline`: where servers record what is decided; the simulator has none.
+    """
     if name == "sim":
         from fico.bench.sim_device import SimDevice
 
@@ -34,7 +40,7 @@ def open_device(
         raise UsageError(f"there is no device {name!r}", f"choose from {', '.join(DEVICES)}")
     from fico.bench.live_device import LiveDevice
 
-    return LiveDevice(name, models, profile_folders)
+    return LiveDevice(name, models, profile_folders, timeline)
 
 
 def policies_on(name: str) -> tuple[str, ...]:

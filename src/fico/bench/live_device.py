@@ -36,6 +36,7 @@ from fico.runtime.lock import sessions_locked
 from fico.runtime.policies import check_settings, live_policies, live_settings
 from fico.runtime.profiles import find_profile
 from fico.runtime.session import arena_errors, end_session, ensure_session, known_session
+from fico.runtime.tenant import make_timeline_folder
 
 SESSION_POLICIES = tuple(name for name in ALL if name in live_policies())
 """Policies of Fico's session."""
@@ -65,9 +66,21 @@ class LiveDevice:
 
     most_workers = 1
 
-    def __init__(self, name: str, models: Iterable[str], folders: Sequence[Path] = ()) -> None:
-        """For cells of these models. UsageError for a missing profile, where they are needed."""
+    def __init__(
+        self,
+        name: str,
+        models: Iterable[str],
+        folders: Sequence[Path] = (),
+        timeline: Path | None = None,
+    ) -> None:
+        """For cells of these models. UsageError for a missing profile, where they are needed.
+
+        `timeline`: where the servers record what is decided. FicoError if they can't.
+        """
         self.name = name
+        self.timeline = timeline
+        if timeline is not None:
+            make_timeline_folder(timeline)
         self._models = tuple(models)
         self._profiles: SimDevice | None = None
         if name == EMULATED:
@@ -136,9 +149,12 @@ class LiveDevice:
         return [*python, "fico.bench.programs.emulated_server", str(file)]
 
     def _settings(self) -> dict[str, str]:
-        if self.name != EMULATED:
-            return {}
-        return {"FICO_EMULATED_DILATION": f"{self._dilation:g}"}
+        settings = {}
+        if self.timeline is not None:
+            settings["FICO_TIMELINE"] = str(self.timeline.absolute())
+        if self.name == EMULATED:
+            settings["FICO_EMULATED_DILATION"] = f"{self._dilation:g}"
+        return settings
 
     def starting_s(self, jobs: Iterable[Job]) -> float:
         """About how long `prepare` takes."""
@@ -202,12 +218,14 @@ class LiveDevice:
             self._get_ready(job, servers)
         before = self._fall_backs(job)
         watch = nullcontext() if self._session.gpu.emulated else ClockWatch(self._session.gpu.uuid)
+        begin_ns = time.monotonic_ns()
         with watch:
             answers = self._serve(job, servers)
+        end_ns = time.monotonic_ns()
         served = self._served(job, answers)
         problems = [*left_behind(job, served), *_grown(before, self._fall_backs(job), job)]
         clocks_mhz = watch.mhz if isinstance(watch, ClockWatch) else None
-        return Outcome(served, tuple(problems), clocks_mhz)
+        return Outcome(served, tuple(problems), clocks_mhz, (begin_ns, end_ns))
 
     def _get_ready(self, job: Job, servers: Sequence[ServerProcess]) -> None:
         """Let each server turn to its model and serve a few requests of it."""

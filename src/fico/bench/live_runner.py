@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 
 from fico.bench.cell import Cell
-from fico.bench.device import Job, Load
+from fico.bench.device import Job, Load, Outcome
 from fico.bench.jobs import capacity_job, capacity_rps, measuring_job
 from fico.bench.live_device import LiveDevice
+from fico.bench.marks import Mark, add_mark
 from fico.bench.policy import CAPACITY, Policy
 from fico.bench.rounds import in_rounds, joined
 from fico.bench.runner import Step
+from fico.bench.server_pool import tenant_name
 from fico.bench.store import Run, Store, save_run
 from fico.bench.suites import Suite
 
@@ -90,10 +92,23 @@ def _jobs(
 
 def _measure(cell: Cell, jobs: Sequence[Job], device: LiveDevice, store: Store) -> None:
     parts = [in_rounds(job, store.header.rounds) for job in jobs]
-    turns = [[device.run(part) for part in turn] for turn in zip(*parts, strict=True)]
+    turns = [
+        [_run(cell, part, number, device) for part in turn]
+        for number, turn in enumerate(zip(*parts, strict=True), 1)
+    ]
     for job, outcomes in zip(jobs, zip(*turns, strict=True), strict=True):
         run = Run(cell, job.policy, job.window_us, joined(job, outcomes))
         save_run(store.path(cell, job.policy), run)
+
+
+def _run(cell: Cell, job: Job, number: int, device: LiveDevice) -> Outcome:
+    """Run a round, and say when it was if its servers record what is decided."""
+    outcome = device.run(job)
+    if device.timeline is not None and outcome.span_ns is not None:
+        models = {tenant_name(place): load.model for place, load in enumerate(job.tenants)}
+        mark = Mark(cell.name, str(job.policy), number, models, *outcome.span_ns)
+        add_mark(device.timeline, mark)
+    return outcome
 
 
 def _about_s(jobs: Sequence[Job], device: LiveDevice, rounds: int) -> float:

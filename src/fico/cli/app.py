@@ -16,6 +16,7 @@ COMMANDS = {
     "run": "run a program as a tenant",
     "launch": "run several tenants as one",
     "status": "show the sessions and their tenants",
+    "timeline": "show what a policy decided and when",
     "set": "change a tenant or a session while it runs",
     "down": "end a session",
     "profile": "learn what a program's kernels need, and look at it",

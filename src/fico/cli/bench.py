@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fico.cli import lines
+from fico.cli import lines, options
 from fico.cli.tables import print_table, print_wrapped
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="profiles that go before those that ship; may be repeated",
     )
+    options.add_timeline(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -189,7 +190,7 @@ def _measure(arguments: argparse.Namespace, policies: Sequence[Policy]) -> dict[
 
     _check_numbers(arguments)
     suite = find_suite(arguments.suite)
-    device = open_device(arguments.device, suite.models, arguments.profiles)
+    device = open_device(arguments.device, suite.models, arguments.profiles, arguments.timeline)
     for policy in policies:
         device.check(policy)
     if isinstance(device, LiveDevice):
@@ -238,6 +239,8 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
         if value is not None and not value >= least:
             option = name.replace("_", "-")
             raise UsageError(f"--{option} {value} is out of range", "give a larger number")
+    if arguments.timeline is not None and arguments.device == "sim":
+        raise UsageError("the simulator has no --timeline", "use --device emulated or cuda")
     if arguments.budget_s is not None and arguments.device == "sim":
         raise UsageError("the simulator has no --budget-s", "stop it with Ctrl-C: it goes on later")
 

@@ -6,6 +6,7 @@ tenants' that isn't 0. The file:
 
     gpu = 0                     # as in fico run; may be left out
     policy = "static"           # likewise
+    timeline = "timelines"      # record there what the policy decides; may be left out
 
     [[tenant]]                  # one for each tenant
     name = "resnet"

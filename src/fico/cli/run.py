@@ -40,6 +40,7 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="use profiles also if they are of another GPU or driver",
     )
+    options.add_timeline(parser)
     parser.add_argument(
         "program", nargs=argparse.REMAINDER, metavar="-- CMD...", help="program and arguments"
     )
@@ -60,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         priority=arguments.priority,
         profiles=tuple(arguments.profile),
         force_profile=arguments.force_profile,
+        timeline=arguments.timeline,
     )
     if arguments.policy is not None:
         check_policy(arguments.policy)

@@ -74,6 +74,7 @@ class _File(BaseModel):
     gpu: str | int | None = None
     policy: Annotated[str | None, _reader(_policy)] = None
     settings: dict[str, float] | None = None
+    timeline: str | None = None
     tenant: Annotated[list[_Tenant], Field(min_length=1)]
 
 
@@ -87,11 +88,12 @@ def read_launch_file(path: Path) -> LaunchPlan:
     if file.settings is not None:
         _check_settings(path, file.policy, file.settings)
     folder = path.absolute().parent
+    timeline = None if file.timeline is None else folder / file.timeline
     return LaunchPlan(
         gpu=None if file.gpu is None else str(file.gpu),
         policy=file.policy,
         settings=file.settings,
-        tenants=tuple(_spec(tenant, folder) for tenant in file.tenant),
+        tenants=tuple(_spec(tenant, folder, timeline) for tenant in file.tenant),
     )
 
 
@@ -105,7 +107,7 @@ def _check_settings(path: Path, policy: str | None, settings: dict[str, float]) 
         raise UsageError(f"{where}: {error.message}", error.remedy) from None
 
 
-def _spec(tenant: _Tenant, folder: Path) -> TenantSpec:
+def _spec(tenant: _Tenant, folder: Path, timeline: Path | None) -> TenantSpec:
     return TenantSpec(
         command=tuple(tenant.command),
         name=tenant.name,
@@ -115,4 +117,5 @@ def _spec(tenant: _Tenant, folder: Path) -> TenantSpec:
         environment=tenant.env,
         folder=str(folder / tenant.cwd),
         profiles=tuple(folder / profile for profile in tenant.profiles),
+        timeline=timeline,
     )

@@ -44,6 +44,8 @@ class TenantSpec:
     """Of its program, as `fico profile` wrote them; none: one that is found by its name, if any."""
     force_profile: bool = False
     """Use profiles also if they are of another GPU or driver."""
+    timeline: Path | None = None
+    """Where its processes record what is decided; None: FICO_TIMELINE, if that is set."""
 
     def check(self) -> None:
         """UsageError for a name or a size that can't be."""
@@ -117,6 +119,8 @@ def tenant_environment(
     table = _profile_table(session, os.getpid())
     if table.exists():
         environment["FICO_PROFILE_TABLE"] = str(table)
+    if spec.timeline is not None:
+        environment["FICO_TIMELINE"] = str(spec.timeline.absolute())
     if spec.memory_bytes:
         environment["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = f"0={spec.memory_bytes // _MIB}M"
     return environment
@@ -163,7 +167,19 @@ def check_startable(spec: TenantSpec, emulated: bool) -> Program:
     environment = driver_environment(emulated, {**os.environ, **spec.environment})
     program = check_program(spec.command, environment, spec.folder)
     check_preload(environment, program)
+    if spec.timeline is not None:
+        make_timeline_folder(spec.timeline)
     return program
+
+
+def make_timeline_folder(folder: Path) -> None:
+    """FicoError if timelines can't be recorded there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FicoError(
+            f"no timeline can be recorded in {folder}: {error.strerror}", "choose another folder"
+        ) from None
 
 
 def join(arena: _native.Arena, spec: TenantSpec, pid: int) -> Membership:
