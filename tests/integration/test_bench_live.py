@@ -147,6 +147,9 @@ def test_what_was_decided_in_a_run_can_be_chosen(cli: Cli, tmp_path: Path) -> No
         ("bench-1", NAMES[0]),
         ("bench-2", NAMES[0]),
     }
+    for row in rows("--policy", "fico"):
+        assert min(row["queued_us"], row["before_us"], row["answer_us"]) >= 0
+        assert (row["cell"], row["policy"]) == (name, "fico")
     # Under mps nothing is decided.
     assert rows("--policy", "mps") == []
     of_fico = requests("--policy", "fico", "--cell", "mobilenet_v2")

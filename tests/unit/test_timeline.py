@@ -234,8 +234,10 @@ def _check_bars(events: list[dict[str, Any]]) -> None:
         ends[place] = int((event["ts"] + event["dur"]) * 1000)
 
 
-def mark(cell: str, policy: str, begin_ns: int, end_ns: int, number: int = 1) -> Mark:
-    return Mark(cell, policy, number, {"a": f"model of {cell}"}, begin_ns, end_ns)
+def mark(
+    cell: str, policy: str, begin_ns: int, end_ns: int, served: Sequence[list[int]] = ()
+) -> Mark:
+    return Mark(cell, policy, 1, {"a": f"model of {cell}"}, begin_ns, end_ns, {"a": list(served)})
 
 
 def test_marks_choose_requests(tmp_path: Path) -> None:
@@ -262,7 +264,49 @@ def test_marks_choose_requests(tmp_path: Path) -> None:
     assert {"fico: x", "fico: y", "request", "16u", "launching", "units"} <= names
 
 
-@pytest.mark.parametrize("line", ["{}", "[1]", "no", '{"cell": "x"}'])
+def test_requests_are_joined_with_what_their_server_answered(tmp_path: Path) -> None:
+    """GIVEN a request that came while the server was busy, one that it turned to at once, and an
+    answer that took two requests THEN the first two are told apart from the third."""
+    recording = load(write(tmp_path, requests([[(0, 0, 5, 0, 16, True)]] * 4)))
+    assert recording is not None
+    begins, ends = (
+        [int(one["time_ns"]) for one in recording.records if one["event"] == EVENTS[event]]
+        for event in ("begin", "end")
+    )
+    served = [
+        [begins[0] - 20, ends[0] + 10],
+        [begins[0], ends[1] + 30],
+        [ends[1] + 40, ends[3] + 10],
+    ]
+    marks = [mark("x", "fico", 0, ends[-1] + 100, served)]
+    (track,) = tracks([recording], marks)
+    assert len(track.served) == 3
+    first, second, *others = (request.served for request in track.requests)
+    assert (first, second) == track.served[:2]
+    assert others == [None, None]
+    (figure,) = figures([track])
+    # The mean of both, in µs of a device that is slowed down.
+    assert figure.spent.queued_us == pytest.approx((ends[0] + 10 - begins[0]) / 2000 / SCALE)
+    assert figure.spent.answer_us == pytest.approx((10 + 30) / 2000 / SCALE)
+    between = begins[1] - ends[0] - 10
+    assert figure.spent.before_us == pytest.approx((20 + between) / 2000 / SCALE)
+    events = trace_events([track], marks, SCALE)["traceEvents"]
+    _check_bars(events)
+    assert sum(event["name"] == "served" for event in events) == 3
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}",
+        "[1]",
+        "no",
+        '{"cell": "x"}',
+        '{"cell": "x", "policy": "y", "round": 1, "models": {}, "begin_ns": 2, "end_ns": 1}',
+        '{"cell": "x", "policy": "y", "round": 1, "models": {}, "begin_ns": 1, "end_ns": 2, '
+        '"served": {"a": [[2, 1]]}}',
+    ],
+)
 def test_a_damaged_mark_is_named(tmp_path: Path, line: str) -> None:
     assert read_marks(tmp_path) == []
     add_mark(tmp_path, mark("x", "fico", 1, 2))

@@ -66,7 +66,7 @@ class Outcome:
     clocks_mhz: tuple[int, int] | None = None
     """Lowest and highest clock of the SMs meanwhile; None where the device can't tell."""
     span_ns: tuple[int, int] | None = None
-    """Begin and end of one run of real processes, CLOCK_MONOTONIC."""
+    """Of one run of real processes: when its times begin, and its end, CLOCK_MONOTONIC."""
 
 
 def any_open(job: Job) -> bool:

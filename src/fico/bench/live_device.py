@@ -218,9 +218,8 @@ class LiveDevice:
             self._get_ready(job, servers)
         before = self._fall_backs(job)
         watch = nullcontext() if self._session.gpu.emulated else ClockWatch(self._session.gpu.uuid)
-        begin_ns = time.monotonic_ns()
         with watch:
-            answers = self._serve(job, servers)
+            begin_ns, answers = self._serve(job, servers)
         end_ns = time.monotonic_ns()
         served = self._served(job, answers)
         problems = [*left_behind(job, served), *_grown(before, self._fall_backs(job), job)]
@@ -260,8 +259,10 @@ class LiveDevice:
             ppm = math.floor(quota_pct * 1e4 + 1e-3)
             self._arena.update(tenant_name(number), quota_ppm=ppm)
 
-    def _serve(self, job: Job, servers: Sequence[ServerProcess]) -> list[Mapping[str, Any]]:
-        """Let the servers begin; gives their answers."""
+    def _serve(
+        self, job: Job, servers: Sequence[ServerProcess]
+    ) -> tuple[int, list[Mapping[str, Any]]]:
+        """Let the servers begin; gives when they did, and their answers."""
         rng = np.random.default_rng(job.seed)
         begin_ns = time.monotonic_ns() + round(_LEAD_S * 1e9)
         order = {
@@ -285,7 +286,7 @@ class LiveDevice:
             if order["goes_on"] and is_closed[number]:
                 servers[number].tell("stop")
             answers[number] = servers[number].hear(within_s)
-        return [answers[number] for number in range(len(servers))]
+        return begin_ns, [answers[number] for number in range(len(servers))]
 
     def _about_us(self, model: str) -> float:
         if self._profiles is not None:

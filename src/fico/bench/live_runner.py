@@ -105,8 +105,20 @@ def _run(cell: Cell, job: Job, number: int, device: LiveDevice) -> Outcome:
     """Run a round, and say when it was if its servers record what is decided."""
     outcome = device.run(job)
     if device.timeline is not None and outcome.span_ns is not None:
+        begin_ns = outcome.span_ns[0]
+
+        def ns(us: float) -> int:
+            return begin_ns + round(device.real_s(us) * 1e9)
+
         models = {tenant_name(place): load.model for place, load in enumerate(job.tenants)}
-        mark = Mark(cell.name, str(job.policy), number, models, *outcome.span_ns)
+        served = {
+            tenant_name(place): [
+                [ns(came_us), ns(end_us)]
+                for came_us, end_us in zip(one.arrival_us, one.end_us, strict=True)
+            ]
+            for place, one in enumerate(outcome.tenants)
+        }
+        mark = Mark(cell.name, str(job.policy), number, models, *outcome.span_ns, served)
         add_mark(device.timeline, mark)
     return outcome
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fico.runtime.errors import FicoError
@@ -13,7 +13,8 @@ MARKS = "marks.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A run, or a round of it: its window, without what warms it up."""
+    """A run, or a round of it: its window, without what warms it up. All times are of
+    CLOCK_MONOTONIC, as timelines have them."""
 
     cell: str
     """The cell's name."""
@@ -23,8 +24,9 @@ class Mark:
     models: dict[str, str]
     """Model of each tenant, by the tenant's name."""
     begin_ns: int
-    """CLOCK_MONOTONIC, as timelines have it."""
     end_ns: int
+    served: dict[str, list[list[int]]] = field(default_factory=dict)
+    """Of each tenant the requests that it ended: when each came, and when it had been answered."""
 
 
 def add_mark(folder: Path, mark: Mark) -> None:
@@ -51,7 +53,9 @@ def read_marks(folder: Path) -> list[Mark]:
             found = Mark(**json.loads(line))
             if not (found.begin_ns <= found.end_ns and isinstance(found.models, dict)):
                 raise ValueError
-        except (ValueError, TypeError):
+            if any(came_ns > end_ns for each in found.served.values() for came_ns, end_ns in each):
+                raise ValueError
+        except (ValueError, TypeError, AttributeError):
             raise FicoError(
                 f"{path}:{number} is damaged", "delete the line; without it the rest can be read"
             ) from None

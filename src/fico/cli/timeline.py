@@ -44,7 +44,10 @@ def run(arguments: argparse.Namespace) -> int:
     recordings = load_folder(arguments.folder)
     marks = _marks(arguments)
     found = list(tracks(recordings, marks))
-    rows = list(figures(found))
+    runs = {
+        of: list(figures(list(tracks(recordings, its_marks))))
+        for of, its_marks in _by_run(marks).items()
+    }
     output = arguments.output or arguments.folder / "trace.json"
     scale = recordings[0].clock_scale if recordings else 1.0
     try:
@@ -52,13 +55,22 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise FicoError(f"{output} cannot be written: {error.strerror}") from None
     if arguments.json:
-        print(json.dumps({"rows": [row.to_json() for row in rows]}, indent=1))
+        rows = [
+            {"cell": cell, "policy": policy} | row.to_json()
+            for (cell, policy), its_rows in runs.items()
+            for row in its_rows
+        ]
+        print(json.dumps({"rows": rows}, indent=1))
         return 0
-    if rows:
-        for table in figure_tables(rows):
+    for (cell, policy), its_rows in runs.items():
+        if not its_rows:
+            continue
+        if cell is not None:
+            print_wrapped(f"{cell} under {policy}\n")
+        for table in figure_tables(its_rows):
             print_table(table)
             print()
-    else:
+    if not any(runs.values()):
         print("no request was recorded from its begin to its end under a policy that decides")
     for track in found:
         if track.lost:
@@ -68,6 +80,16 @@ def run(arguments: argparse.Namespace) -> int:
             )
     print_wrapped(f"open {output} in https://ui.perfetto.dev")
     return 0
+
+
+def _by_run(marks: Sequence[Mark]) -> dict[tuple[str | None, str | None], list[Mark]]:
+    """The rounds of each cell under each policy; without marks all is one run."""
+    if not marks:
+        return {(None, None): []}
+    runs: dict[tuple[str | None, str | None], list[Mark]] = {}
+    for mark in marks:
+        runs.setdefault((mark.cell, mark.policy), []).append(mark)
+    return runs
 
 
 def _marks(arguments: argparse.Namespace) -> Sequence[Mark]:

@@ -5,6 +5,7 @@ All times are the device's, in µs of the clock that all tenants share.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -61,6 +62,16 @@ class Piece:
     """When it was seen to have ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A request as the server of a bench saw it."""
+
+    came_us: float
+    turned_us: float
+    """When the server turned to it: it came, or the one before it had been answered."""
+    answered_us: float
+
+
 @dataclass(slots=True)
 class Request:
     """From the first decision to the end."""
@@ -79,6 +90,8 @@ class Request:
     """All of it was issued."""
     decisions: list[Decision] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
+    served: Served | None = None
+    """Where marks say so, of a server for whom this is the whole request."""
 
     @property
     def is_complete(self) -> bool:
@@ -98,6 +111,8 @@ class Track:
     requests: list[Request]
     models: frozenset[str] = frozenset()
     """What it served, where marks say so."""
+    served: tuple[Served, ...] = ()
+    """All that it answered, likewise."""
 
 
 def tracks(recordings: Sequence[Recording], marks: Sequence[Mark] = ()) -> Iterator[Track]:
@@ -111,18 +126,44 @@ def tracks(recordings: Sequence[Recording], marks: Sequence[Mark] = ()) -> Itera
                 times = records["time_ns"]
                 within |= (times >= mark.begin_ns) & (times <= mark.end_ns)
             records = records[within]
-            served = (mark.models.get(recording.tenant) for mark in marks)
-            models = frozenset(model for model in served if model is not None)
+            named = (mark.models.get(recording.tenant) for mark in marks)
+            models = frozenset(model for model in named if model is not None)
         requests = _requests(records, recording.clock_scale)
-        if requests:
-            yield Track(
-                recording.tenant,
-                recording.pid,
-                recording.unit_count,
-                recording.lost,
-                requests,
-                models,
-            )
+        if not requests:
+            continue
+        served = tuple(_served(recording, marks))
+        _join(requests, served)
+        yield Track(
+            recording.tenant,
+            recording.pid,
+            recording.unit_count,
+            recording.lost,
+            requests,
+            models,
+            served,
+        )
+
+
+def _served(recording: Recording, marks: Sequence[Mark]) -> Iterator[Served]:
+    """What this process answered within marks; another one may have had the tenant's name then."""
+    per_us = 1000 * recording.clock_scale
+    first_ns, last_ns = recording.records["time_ns"][[0, -1]].tolist()
+    for mark in marks:
+        before_us = 0.0
+        for came_ns, end_ns in mark.served.get(recording.tenant, ()):
+            came_us, end_us = came_ns / per_us, end_ns / per_us
+            if first_ns <= end_ns and came_ns <= last_ns:
+                yield Served(came_us, max(came_us, before_us), end_us)
+            before_us = end_us
+
+
+def _join(requests: Sequence[Request], served: Sequence[Served]) -> None:
+    """Tell each request which of the server's it was, if the server's was that alone."""
+    begins_us = [request.begin_us for request in requests]
+    for one in served:
+        first = bisect_left(begins_us, one.turned_us)
+        if bisect_left(begins_us, one.answered_us) == first + 1:
+            requests[first].served = one
 
 
 def _requests(records: NDArray[np.void], clock_scale: float) -> list[Request]:

@@ -46,6 +46,13 @@ class Spent:
     """That the policy held it."""
     launch_us: float
     """From decisions until their pieces had been issued."""
+    queued_us: float | None
+    """Before its begin: from when it came until its server turned to it; of those whose server said
+    so. None where there are none, also of the two below."""
+    before_us: float | None
+    """From then until its begin."""
+    answer_us: float | None
+    """From its end until the server had seen it."""
     pieces: float
     gap_us: float
     """Between two pieces in a row, with nothing of it on the device."""
@@ -132,13 +139,15 @@ def request_us(request: Request) -> float:
 
 def _spent(requests: Sequence[Request], others: Sequence[Sequence[Piece]]) -> Spent:
     each = [_spent_of(request, others) for request in requests]
-    return Spent(
-        **{name: fmean(getattr(one, name) for one in each) for name in Spent.__dataclass_fields__}
-    )
+    means: dict[str, Any] = {}
+    for name in Spent.__dataclass_fields__:
+        values = [value for one in each if (value := getattr(one, name)) is not None]
+        means[name] = fmean(values) if values else None
+    return Spent(**means)
 
 
 def _spent_of(request: Request, others: Sequence[Sequence[Piece]]) -> Spent:
-    pieces, decisions = request.pieces, request.decisions
+    pieces, decisions, served = request.pieces, request.decisions, request.served
     assert request.end_us is not None
     # A piece whose end nobody has seen lasts until the next one, or the end.
     nexts_us = [*(piece.issued_us for piece in pieces[1:]), request.end_us]
@@ -171,6 +180,9 @@ def _spent_of(request: Request, others: Sequence[Sequence[Piece]]) -> Spent:
         launch_us=sum(
             piece.issued_us - piece.decision.at_us for piece in pieces if piece.decision is not None
         ),
+        queued_us=served.turned_us - served.came_us if served is not None else None,
+        before_us=request.begin_us - served.turned_us if served is not None else None,
+        answer_us=served.answered_us - request.end_us if served is not None else None,
         pieces=len(pieces),
         gap_us=gaps_us / max(1, len(pieces) - 1),
         units=sum(w * us for w, us in zip(widths, lasting_us, strict=True)) / sum(lasting_us)
@@ -223,6 +235,9 @@ _DEVICE = {
     "beside": "beside_us",
     "predicted": "predicted_us",
     "tail": "tail_us",
+    "queued": "queued_us",
+    "before": "before_us",
+    "answer": "answer_us",
 }
 _PROGRAM = {
     "pieces": "pieces",
@@ -248,10 +263,14 @@ def figure_tables(rows: Sequence[Figures]) -> tuple[Table, Table]:
             *lead,
             str(row.requests),
             *(f"{time_us:.0f}" for time_us in times_us),
-            *(f"{getattr(row.spent, name):.0f}" for name in _DEVICE.values()),
+            *(_rounded(getattr(row.spent, name)) for name in _DEVICE.values()),
         )
         program.add_row(*lead, *(f"{getattr(row.spent, name):.1f}" for name in _PROGRAM.values()))
     return device, program
+
+
+def _rounded(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
 
 
 def _table(*figures: str) -> Table:

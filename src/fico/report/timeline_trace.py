@@ -1,7 +1,8 @@
-"""A timeline as Chrome's trace events, for Perfetto: a process a tenant, with three tracks.
+"""A timeline as Chrome's trace events, for Perfetto: a process a tenant.
 
-`requests`; `program`, what the thread that launches does between (no room, held, launching); and
-`device`, the pieces. Besides, a counter of the units that they run on, and the cells of a bench.
+Its tracks: `served`, what the server of a bench answered; `requests`; `program`, what the thread
+that launches does between (no room, held, launching); `device`, the pieces; and a counter of the
+units that they run on. A process of its own has the cells of the bench.
 Format: "Trace Event Format", Google, 2016.
 """
 
@@ -14,8 +15,8 @@ from typing import Any
 from fico.bench.marks import Mark
 from fico.report.timeline import Decision, Piece, Request, Track
 
-_REQUESTS, _PROGRAM, _DEVICE = 1, 2, 3
-_TRACKS = {_REQUESTS: "requests", _PROGRAM: "program", _DEVICE: "device"}
+_SERVED, _REQUESTS, _PROGRAM, _DEVICE = 1, 2, 3, 4
+_TRACKS = {_SERVED: "served", _REQUESTS: "requests", _PROGRAM: "program", _DEVICE: "device"}
 _BENCH = 1
 """The process of the cells; the tenants come after it."""
 _BETWEEN_US = 0.002
@@ -47,6 +48,8 @@ def _names(process: int, track: Track) -> Iterator[Event]:
     yield _meta(process, 0, "process_name", name=f"{name} ({track.pid})")
     yield _meta(process, 0, "process_sort_index", sort_index=process)
     for thread, name in _TRACKS.items():
+        if thread == _SERVED and not track.served:
+            continue
         yield _meta(process, thread, "thread_name", name=name)
         yield _meta(process, thread, "thread_sort_index", sort_index=thread)
 
@@ -71,6 +74,10 @@ def _bar(
 
 
 def _events(process: int, track: Track) -> Iterator[Event]:
+    for one in track.served:
+        queued = {"queued_us": round(one.turned_us - one.came_us, 3)}
+        place = (process, _SERVED)
+        yield from _bar(place, "served", one.turned_us, one.answered_us, queued)
     last = Request(0, float("inf"), 0, 0.0, graph=False)
     for request, after in pairwise([*track.requests, last]):
         if request.end_us is not None:
