@@ -140,12 +140,10 @@ def by_policy(found: Sequence[Difference]) -> dict[str, Any]:
 def summed_up(found: list[Difference]) -> dict[str, Any]:
     errors = [abs(difference.error_pct) for difference in found]
     # Results of two folders are not of the same arrivals, though the cell has the same name.
-    folders = dict.fromkeys(difference.second.get("folder") for difference in found)
-    agrees = [
-        is_right
-        for folder in folders
-        for is_right in order_agrees([d for d in found if d.second.get("folder") == folder]).values()
-    ]
+    folders: dict[str | None, list[Difference]] = {}
+    for difference in found:
+        folders.setdefault(difference.second.get("folder"), []).append(difference)
+    agrees = [right for same in folders.values() for right in order_agrees(same).values()]
     return {
         "rows": len(found),
         "median_error_pct": round(statistics.median(errors), 3) if errors else None,
