@@ -47,6 +47,7 @@ class Settings:
     drain: float = 0.15
     overlap: float = 0.1
     shared_gap_us: float = 0.35
+    turn_us: float = 0.7
     compute: float = 1.0
     memory: float = 1.0
     l2: float = 0.75
@@ -57,6 +58,7 @@ TRIED = {
     "drain": (0.0, 0.15, 0.3, 0.5, 0.7),
     "overlap": (0.0, 0.15, 0.3, 0.5),
     "shared_gap_us": (0.0, 0.1, 0.2, 0.35, 0.5, 0.7),
+    "turn_us": (0.0, 0.35, 0.5, 0.7, 1.0, 1.4),
     "compute": (0.0, 0.3, 0.6, 1.0, 1.5),
     "memory": (0.0, 0.3, 0.6, 0.8, 1.0, 1.3),
     "l2": (0.0, 0.25, 0.5, 1.0),
@@ -184,10 +186,12 @@ class Model:
         """Mean latency of each tenant in ms; the first request does not count."""
         programs = [traces(self.file(tenant)) for tenant in cell.tenants]
         of_model = asdict(settings)
+        gaps = {name: of_model.pop(name) for name in ("shared_gap_us", "turn_us")}
         result = sim.simulate(
             [sim.Tenant(of, 1 / len(programs), requests=REQUESTS) for of in programs],
             Fixed(cell.tenants),
-            costs=_native.SimCosts(shared_gap_us=of_model.pop("shared_gap_us")),
+            # Launches were hidden behind the request before.
+            costs=_native.SimCosts(request_us=0, **gaps),
             device=_native.DeviceSettings(**of_model),
         )
         return [

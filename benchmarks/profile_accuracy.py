@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 import common
-from fico import sim
+from fico import _native, sim
 from fico.profiling import prediction, raw_file
 from fico.profiling.analysis import analyse
 from fico.records.profile import Profile
@@ -65,7 +65,12 @@ def simulated_ms(profiles: Sequence[Profile], mode: str, units: Sequence[int]) -
         sim.Tenant(traces_of(profile), own / len(profile.gpu.sms_per_unit), requests=REQUESTS)
         for profile, own in zip(profiles, units, strict=True)
     ]
-    result = sim.simulate(tenants, mode, sms_per_unit=profiles[0].gpu.sms_per_unit)
+    result = sim.simulate(
+        tenants,
+        mode,
+        sms_per_unit=profiles[0].gpu.sms_per_unit,
+        costs=_native.SimCosts(request_us=0),  # launches were hidden
+    )
     return [float(np.diff(one.end_us)[SETTLED:].mean()) / 1e3 for one in result.tenants]
 
 

@@ -1,6 +1,7 @@
 #include "sim/simulation.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <map>
 #include <random>
@@ -45,6 +46,7 @@ struct Running {
   std::uint32_t piece_end = 0;  // one past the last kernel of the piece
   double issue_base_us = 0;     // eager: kernel k is issued no earlier than this + issue_us[k]
   double last_end_us = 0;       // of its last kernel
+  double host_us = 0;           // what the host takes of its request
   double wanted_us = 0;         // when the grant that it waits for was first wanted
   double kernel_start_us = 0;
   double kernel_sms = 0;
@@ -218,12 +220,18 @@ class Simulation {
     ++running.arrived;
     running.request = {arrival_us, now_us_, 0};
     running.kernel = 0;
-    running.issue_base_us = now_us_;
-    running.last_end_us = now_us_;
+    running.host_us = host_us(now_us_ - running.last_end_us);
+    running.issue_base_us = now_us_ + running.host_us;
     running.wanted_us = now_us_;
     core_.begin(now_us_, slot, *running.kind->plan);
     changed_ = true;
     ask(slot);
+  }
+
+  // From the begin of a request to its first kernel, after the program has paused for `pause_us`.
+  double host_us(double pause_us) const {
+    const sim::Costs& costs = setup_.costs;
+    return costs.request_us + costs.cold_us * (1 - std::exp(-pause_us / costs.cold_after_us));
   }
 
   // Whether a grant came of it.
@@ -245,6 +253,7 @@ class Simulation {
     changed_ = true;
     running.piece_end = running.kind->plan->work[running.piece.last - 1].last;
     double from_us = now_us_;
+    if (running.kernel == 0) from_us += running.host_us;
     if (was_held) {
       result.held_us += now_us_ - running.wanted_us;
       from_us += setup_.costs.resume_us;
@@ -272,16 +281,28 @@ class Simulation {
   // The next kernel, whose predecessor has ended or whose piece can go at `from_us`.
   void schedule_kernel(std::uint32_t slot, double from_us) {
     Running& running = tenants_[slot];
+    running.state = State::kLaunch;  // its own kernel is not one that runs
     const Kind& kind = *running.kind;
-    const double gap_us = kind.trace->kernels[running.kernel].gap_us +
-                          (on_device_ > 0 ? setup_.costs.shared_gap_us : 0);
-    running.state = State::kLaunch;
+    const double gap_us = kind.trace->kernels[running.kernel].gap_us + shared_gap_us(slot);
     if (kind.trace->from_graph) {
       running.next_us = from_us + gap_us;
     } else {
       const double in_time_us = from_us + std::min(gap_us, setup_.costs.stream_gap_us);
       running.next_us = std::max(in_time_us, running.issue_base_us + kind.issue_us[running.kernel]);
     }
+  }
+
+  // What kernels of others add to the gap before the tenant's next one.
+  double shared_gap_us(std::uint32_t slot) const {
+    if (on_device_ == 0) return 0;
+    const policy::Grant& grant = tenants_[slot].piece.grant;
+    const auto goes_first = [&](const Running& other) {
+      const policy::Grant& theirs = other.piece.grant;
+      return other.state == State::kDevice && theirs.level <= grant.level &&
+             theirs.units.overlaps(grant.units);
+    };
+    const auto turns = static_cast<double>(std::ranges::count_if(tenants_, goes_first));
+    return setup_.costs.shared_gap_us + turns * setup_.costs.turn_us;
   }
 
   void start_kernel(std::uint32_t slot) {

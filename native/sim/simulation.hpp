@@ -22,8 +22,16 @@ struct Costs {
   double hop_us = 0.2;       // to another partition
   double resume_us = 3;      // from the end of a hold to the launch
   double stream_gap_us = 1;  // between kernels of an eager program that has issued them in time
-  // How much longer the gap before a kernel is while kernels of other tenants run.
+  // From a request's begin to its first kernel and from its last to the program, together: what
+  // profiles do not have, since they are measured while each launch is hidden by the one before.
+  double request_us = 30;
+  // So much more at most after a pause of the program, 63% of it after `cold_after_us`.
+  double cold_us = 85;
+  double cold_after_us = 45'000;
+  // How much longer the gap before a kernel is while kernels of other tenants run, and for each
+  // that runs on some of its units and does not come after it by priority.
   double shared_gap_us = device::Settings{}.shared_gap_us;
+  double turn_us = device::Settings{}.turn_us;
 };
 
 struct Tenant {

@@ -315,10 +315,16 @@ class SimCosts:
         hop_us: float = 0.2,
         resume_us: float = 3.0,
         stream_gap_us: float = 1.0,
-        shared_gap_us: float = 0.5,
+        request_us: float = 30.0,
+        cold_us: float = 85.0,
+        cold_after_us: float = 45_000.0,
+        shared_gap_us: float = 0.35,
+        turn_us: float = 0.7,
     ) -> None:
         """Between pieces of a graph; of a change of partition; of a hold that ends; between kernels
-        of an eager program; and how much longer each gap is while other tenants' kernels run."""
+        of an eager program; the host's part of a request, what a pause adds to it at most, and
+        the pause after which 63% of that is there; how much longer each gap is while other tenants'
+        kernels run, and for each that runs on the same units and does not come after."""
 
 class DeviceSettings:
     """Of the device model: docs/device-model.md. What is not given is as calibrated."""

@@ -1,0 +1,116 @@
+"""What the simulator adds to the device model: the host's part of a request, and shared gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from fico import _native
+
+SMS = [8] * 4
+KERNELS = 50
+KERNEL_US = 10.0
+GAP_US = 1.0
+REQUEST_US = KERNELS * (KERNEL_US + GAP_US)
+
+
+def trace(
+    from_graph: bool = True, kernels: int = KERNELS, kernel_us: float = KERNEL_US
+) -> _native.SimTrace:
+    """Equal kernels that disturb nobody and are as fast on one unit as on all."""
+    ones = np.ones(kernels, np.uint32)
+    return _native.SimTrace(
+        duration_us=np.full((kernels, len(SMS)), kernel_us),
+        gap_us=np.full(kernels, GAP_US),
+        blocks=ones,
+        blocks_per_sm=ones * 16,
+        threads=ones * 32,
+        registers=ones * 8,
+        shared_bytes=ones * 0,
+        sensitivity=np.zeros((kernels, 3)),
+        pressure=np.zeros((kernels, 3)),
+        right_units=ones,
+        kernel_class=np.zeros(kernels, np.uint8),
+        bound=np.zeros(kernels, np.uint8),
+        from_graph=from_graph,
+    )
+
+
+def latencies_us(
+    arrivals_us: list[float] | None, costs: _native.SimCosts, from_graph: bool = True
+) -> _native.Array:
+    """Of the requests of one tenant alone."""
+    tenant = _native.SimTenant([trace(from_graph)], (0, 4), arrivals_us, 5)
+    row = _native.simulate(SMS, [tenant], "mps", costs=costs)["tenants"][0]
+    return row["end_us"] - row["arrival_us"]
+
+
+@pytest.mark.parametrize("from_graph", [True, False])
+def test_every_request_has_its_part_on_the_host(from_graph: bool) -> None:
+    free = latencies_us(None, _native.SimCosts(request_us=0, cold_us=0), from_graph)
+    found = latencies_us(None, _native.SimCosts(request_us=40, cold_us=0), from_graph)
+    assert free == pytest.approx(REQUEST_US)
+    assert found == pytest.approx(REQUEST_US + 40)
+
+
+def test_the_longer_the_pause_before_it_the_later_a_request_begins() -> None:
+    costs = _native.SimCosts(request_us=0, cold_us=100, cold_after_us=5_000)
+    pauses_us = np.array([0.0, 1_000.0, 5_000.0, 100_000.0])
+    arrivals_us = np.cumsum(pauses_us + np.r_[0, np.full(3, REQUEST_US + 200)])
+    found = latencies_us(arrivals_us.tolist(), costs)
+    ends_us = arrivals_us + found
+    paused_us = np.r_[0.0, arrivals_us[1:] - ends_us[:-1]]
+    assert found == pytest.approx(REQUEST_US + 100 * (1 - np.exp(-paused_us / 5_000)))
+    assert found[-1] > found[1] + 50
+
+
+def test_a_request_that_has_waited_for_the_one_before_is_not_cold() -> None:
+    costs = _native.SimCosts(request_us=0, cold_us=100, cold_after_us=1)
+    assert latencies_us([0.0, 1.0], costs)[1] == pytest.approx(2 * REQUEST_US - 1)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Everybody's units and level."""
+
+    grants: Sequence[tuple[tuple[int, int], int]]
+
+    def decide(self, view: _native.View) -> _native.Grant:
+        units, level = self.grants[view.self]
+        return _native.Grant(units, level, span_us=1e300)
+
+
+def added_us(own: tuple[tuple[int, int], int], *others: tuple[tuple[int, int], int]) -> float:
+    """What others, whose kernels do not end, add to a tenant's gaps; units and level of each."""
+    costs = _native.SimCosts(request_us=0, cold_us=0, shared_gap_us=0.25, turn_us=0.5)
+    tenants = [_native.SimTenant([trace()], (0, 1), None, 100)]
+    for number in range(1, len(others) + 1):
+        endless = trace(kernels=1, kernel_us=1e5)
+        tenants.append(_native.SimTenant([endless], (number, number + 1), [0.0]))
+    result = _native.simulate(SMS, tenants, Placed((own, *others)), costs=costs)
+    row = result["tenants"][0]
+    # The first request may begin before the others do.
+    latency_us = float((row["end_us"] - row["start_us"])[1:90].mean())
+    return (latency_us - REQUEST_US) / KERNELS
+
+
+def test_kernels_on_units_of_their_own_have_the_shared_gap_only() -> None:
+    assert added_us(((0, 2), 0)) == pytest.approx(0)
+    assert added_us(((0, 2), 0), ((2, 4), 0)) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("others", [1, 2, 3])
+def test_kernels_on_the_same_units_take_turns_with_each_other_tenant(others: int) -> None:
+    assert added_us(((0, 4), 0), *[((0, 4), 0)] * others) == pytest.approx(0.25 + 0.5 * others)
+
+
+def test_one_unit_in_common_is_enough_for_turns() -> None:
+    assert added_us(((0, 3), 0), ((2, 4), 0)) == pytest.approx(0.75)
+
+
+def test_who_has_priority_waits_for_nobodys_turn() -> None:
+    assert added_us(((0, 4), -5), ((0, 4), 0)) == pytest.approx(0.25)
+    assert added_us(((0, 4), 0), ((0, 4), -5)) == pytest.approx(0.75)
