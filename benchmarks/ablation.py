@@ -26,14 +26,12 @@ from fico.bench.store import read_summary
 PARTS = {
     "all": "",
     "no order (all at one priority)": "order=0",
-    "late ones not first": "grace_percent=1000",
     "no parts (all units shared)": "split=0",
     "parts wherever they gain at all": "gain_percent=0",
     "short kernels among long ones as others": "wait_us=0",
     "slices not given back": "reclaim_percent=1000000",
     "nobody waits for a short request": "ahead_percent=1000000",
     "parts not kept for who is back soon": "linger_us=0",
-    "the shortest rest first in closed loops too": "in_turn=0",
     "whole graphs in one piece": "span_us=1000000000,span_percent=1000000",
 }
 RATIOS = ("mean_over_mps", "p99_over_mps", "tenants_mean_over_mps", "tenants_p99_over_mps")

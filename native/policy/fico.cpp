@@ -1,17 +1,17 @@
-// fico: whoever is behind its slice first, then the shortest rest of a request; all units to all of
-// them, or a part to each where the profiles say that parts are faster.
+// fico: whose slice would end its request first goes first, on all units; or a part to each, where
+// the profiles say that parts are faster.
 //
 // Idea: alone, everything. Beside others there are two ways to share. In order: everybody on all
 // units, with a priority by place in the order; where one request fills the GPU, the first of two
 // ends in half the time and the second no later. Split: each on a part of its own; where a request
 // cannot fill the GPU, all of them lose little on a part, and nobody waits for the blocks of
-// others. The way that promises more is kept for as long as the same tenants are in a request.
-// Where it is parts, those who are well ahead of their slices let a much shorter request go alone.
+// others. Parts it is where requests follow each other and parts promise more work a second, or
+// where short kernels would wait among long ones. There, those who are well ahead of their slices
+// let a much shorter request go alone.
 // Source: Chen and Qiu, Optimizing Concurrent Inferences with Fine-grained GPU Sharing (poster);
 // docs/policy.md has the model, the promise and where it can fail.
-// Settings: span_us, span_percent, overlap_percent, gain_percent, wait_us,
-// grace_percent, reclaim_percent, credit_percent, ahead_percent, linger_us, order, in_turn,
-// split.
+// Settings: span_us, span_percent, overlap_percent, gain_percent, wait_us, reclaim_percent,
+// credit_percent, ahead_percent, linger_us, order, split.
 // Limits: a work on the device is never taken back, so a tenant waits up to one piece of others.
 // Without a profile of everybody in a request all units are shared in order.
 #include "policy/builtin.hpp"
@@ -35,13 +35,11 @@ class Fico final : public Policy {
     double overlap_percent = 50;
     double gain_percent = 6;
     double wait_us = 6;
-    double grace_percent = 20;
     double reclaim_percent = 100;
     double credit_percent = 50;
     double ahead_percent = 25;
     double linger_us = 50;
     bool order = true;
-    bool in_turn = true;
     bool split = true;
   };
   static constexpr std::tuple kFields{
@@ -56,10 +54,9 @@ class Fico final : public Policy {
       Field{
           "wait_us", &Settings::wait_us, 0.0, 1e6,
           "How long a kernel waits for room, although it goes first, where all units are shared."},
-      Field{"grace_percent", &Settings::grace_percent, 0.0, 1000.0,
-            "How far behind its slice a tenant may be, of a request there, before it goes first."},
       Field{"reclaim_percent", &Settings::reclaim_percent, 0.0, 1e6,
-            "How far behind it may be before others stay off its slice."},
+            "How far behind its slice a tenant may be, of a request there, before others stay off "
+            "it."},
       Field{"credit_percent", &Settings::credit_percent, 0.0, 1000.0,
             "How far ahead of its slice a tenant may begin a request that others wait for."},
       Field{"ahead_percent", &Settings::ahead_percent, 0.0, 1e6,
@@ -67,7 +64,6 @@ class Fico final : public Policy {
       Field{"linger_us", &Settings::linger_us, 0.0, 1e6,
             "How long the part of a tenant that has ended a request is left free for the next."},
       flag("order", &Settings::order, "Priority by place in the order."),
-      flag("in_turn", &Settings::in_turn, "Order by when they are due where requests follow on."),
       flag("split", &Settings::split, "Parts where they are faster.")};
   explicit Fico(Settings settings) : settings_(settings) {}
 
@@ -103,7 +99,7 @@ class Fico final : public Policy {
       return grant;
     }
     if (settings_.order) grant.level = level(view);
-    if (behind(view, view.own(), settings_.reclaim_percent)) {
+    if (far_behind(view, view.own())) {
       grant.units = view.slice();
       grant.exclusive = true;
     }
@@ -111,11 +107,10 @@ class Fico final : public Policy {
   }
 
  private:
-  // On its own slice from now on it would end its request later than it was due, by more than
-  // `percent` of what the whole request takes there.
-  static bool behind(const View& view, const Row& row, double percent) noexcept {
-    const double grace_us = (row.due_us - row.begin_us) * percent / 100;
-    return view.now_us + row.remaining_own_us > row.due_us + grace_us;
+  // On its own slice from now on it would end its request much later than it was due.
+  bool far_behind(const View& view, const Row& row) const noexcept {
+    const double most_us = (row.due_us - row.begin_us) * settings_.reclaim_percent / 100;
+    return view.now_us + row.remaining_own_us > row.due_us + most_us;
   }
 
   // How long the whole request of a tenant takes on its own slice, beside those that are there.
@@ -130,7 +125,7 @@ class Fico final : public Policy {
   std::uint64_t closed_slices(const View& view) const noexcept {
     std::uint64_t closed = 0;
     for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-      if (view.rival(slot) && behind(view, view.rows[slot], settings_.reclaim_percent)) {
+      if (view.rival(slot) && far_behind(view, view.rows[slot])) {
         closed |= view.members[slot].own.mask();
       }
     }
@@ -150,40 +145,32 @@ class Fico final : public Policy {
     return span_us;
   }
 
-  // Late ones by when they were due, then the others by what is left; the older of equal ones.
-  // Where requests follow each other nothing is gained by ending the shortest rest first, as
-  // another takes its place: they go in turn, by when their slices would end them had all begun
-  // with neither credit nor debt, so that no request is slow because the one before was fast.
-  bool goes_before(const View& view, std::uint32_t slot, bool self_late,
-                   bool in_turn) const noexcept {
-    const Row& other = view.rows[slot];
-    const Row& own = view.own();
-    const bool other_late = behind(view, other, settings_.grace_percent);
-    if (other_late != self_late) return other_late;
-    if (self_late) {
-      if (other.due_us != own.due_us) return other.due_us < own.due_us;
-    } else if (in_turn) {
-      const double other_us = other.begin_us + slice_us(view, slot);
-      const double own_us = own.begin_us + slice_us(view, view.self);
-      if (other_us != own_us) return other_us < own_us;
-    } else if (other.remaining_us != own.remaining_us) {
-      return other.remaining_us < own.remaining_us;
-    }
-    if (other.begin_us != own.begin_us) return other.begin_us < own.begin_us;
+  // By when its slice would end the request. A debt makes it earlier, but credit makes it no later:
+  // no request is slow because the one before was fast.
+  static double turn_us(const View& view, std::uint32_t slot) noexcept {
+    const Row& row = view.rows[slot];
+    return std::min(row.due_us, row.begin_us + slice_us(view, slot));
+  }
+
+  // The older of equal ones, so that all see the same order.
+  static bool goes_before(const View& view, std::uint32_t slot) noexcept {
+    const double other_us = turn_us(view, slot);
+    const double own_us = turn_us(view, view.self);
+    if (other_us != own_us) return other_us < own_us;
+    const double other_begin_us = view.rows[slot].begin_us;
+    if (other_begin_us != view.own().begin_us) return other_begin_us < view.own().begin_us;
     return slot < view.self;
   }
 
   // The place in the order, and between what those before and after it were granted.
   std::int8_t level(const View& view) const noexcept {
-    const bool late = behind(view, view.own(), settings_.grace_percent);
-    const bool in_turn = settings_.in_turn && all_follow(view);
     int rank = 0;
     std::int8_t lowest = kLevelFirst;
     std::int8_t highest = kLevelLast;
     for (std::uint32_t slot = 0; slot < view.count; ++slot) {
       if (!view.rival(slot)) continue;
       const Row& row = view.rows[slot];
-      const bool before = goes_before(view, slot, late, in_turn);
+      const bool before = goes_before(view, slot);
       rank += before ? 1 : 0;
       if (row.phase != Phase::kGranted) continue;
       if (before) {
@@ -254,7 +241,7 @@ class Fico final : public Policy {
 }  // namespace
 
 PolicyInfo fico() {
-  return describe<Fico>("fico", "who is behind first, on all units or on parts");
+  return describe<Fico>("fico", "in the order of their slices on all units, or on parts");
 }
 
 }  // namespace fico::policy

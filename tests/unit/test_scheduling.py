@@ -249,14 +249,15 @@ def test_a_graph_is_cut_where_another_tenant_may_come() -> None:
     assert max(piece["launches"][1] - piece["launches"][0] for piece in ours) <= 3
 
 
-def even_trace(kernels: int, kernel_us: float) -> _native.SimTrace:
-    """A graph of equal kernels: long ones scale with the units, short ones (10 µs) hardly."""
+def even_trace(kernels: int, kernel_us: float, fill: bool | None = None) -> _native.SimTrace:
+    """A graph of equal kernels, that scale with the units or hardly; short ones (10 µs) hardly."""
     count = np.arange(1, len(SMS) + 1)
-    grows = len(SMS) / count if kernel_us > 10 else 1 + 0.3 / count
+    fill = kernel_us > 10 if fill is None else fill
+    grows = len(SMS) / count if fill else 1 + 0.3 / count
     return _native.SimTrace(
         duration_us=np.tile(kernel_us * grows, (kernels, 1)),
         gap_us=np.full(kernels, 1.0),
-        blocks=np.full(kernels, 68 * 4 if kernel_us > 10 else 34, np.uint32),
+        blocks=np.full(kernels, 68 * 4 if fill else 34, np.uint32),
         blocks_per_sm=np.full(kernels, 1, np.uint32),
         threads=np.full(kernels, 256, np.uint32),
         registers=np.full(kernels, 32, np.uint32),
@@ -302,6 +303,52 @@ def test_nobody_waits_for_a_tenant_that_is_always_there() -> None:
     assert result["tenants"][1]["holds"] <= 3
     units = {piece["tenant"]: piece["units"] for piece in result["timeline"][-20:]}
     assert units == {0: (0, 2), 1: (2, 8)}
+
+
+def two_alike(
+    trace: _native.SimTrace, arrivals_us: tuple[list[float], list[float]] | None
+) -> list[_native.SimPiece]:
+    """What two tenants of half the units each, with the same requests, were granted."""
+    tenants = [
+        _native.SimTenant([trace], units, None if arrivals_us is None else arrivals_us[number], 20)
+        for number, units in enumerate(((0, 4), (4, 8)))
+    ]
+    return _native.simulate(SMS, tenants, "fico", timeline=True)["timeline"]
+
+
+def test_parts_are_for_requests_that_follow_each_other() -> None:
+    trace = even_trace(20, 400.0, fill=False)
+    assert {piece["units"] for piece in two_alike(trace, None)[-20:]} == {(0, 4), (4, 8)}
+    # The same requests, side by side as well, but with a pause before each.
+    together = (20_000.0 * np.arange(20)).tolist()
+    assert {piece["units"] for piece in two_alike(trace, (together, together))} == {(0, 8)}
+
+
+def test_requests_that_share_all_units_go_in_the_order_in_which_they_came() -> None:
+    first = (20_000.0 * np.arange(20)).tolist()
+    pieces = two_alike(even_trace(40, 100.0), (first, [time_us + 500 for time_us in first]))
+    begins_us = {0: first, 1: [time_us + 500 for time_us in first]}
+    levels = {
+        slot: {
+            piece["level"]
+            for piece in pieces
+            if piece["tenant"] == slot
+            # While both have one: the second came, and the first, who has 4 ms, has not ended.
+            and any(500 < piece["granted_us"] - time_us < 4000 for time_us in begins_us[0])
+        }
+        for slot in (0, 1)
+    }
+    assert max(levels[0]) < min(levels[1])
+
+
+def test_after_a_wait_the_first_piece_is_short() -> None:
+    arrivals_us = (20_000.0 + 5_000.0 * np.arange(60)).tolist()
+    result, _, _ = light_beside_heavy(arrivals_us, {"span_percent": 100})
+    ours = [piece for piece in result["timeline"] if piece["tenant"] == 1]
+    held = [piece for piece in ours if piece["granted_us"] > piece["wanted_us"]]
+    assert len(held) >= 50
+    assert {piece["launches"][1] - piece["launches"][0] for piece in held} == {1}
+    assert max(piece["launches"][1] - piece["launches"][0] for piece in ours) == 3
 
 
 @given(scenario=scenarios(deaths=True, quota_changes=True))
