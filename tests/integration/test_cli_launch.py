@@ -46,9 +46,11 @@ def launch(fico: Cli, *tenants: dict[str, Any], **env: str) -> Done:
 
 
 WAIT = "echo $$; exec sleep 1000"
-# Reports the signals that it gets and lives on, until something is written to the file `end`.
+# Reports the signals that it gets and lives on, until there is a file `end`; then it is content,
+# also where the signal ended the last sleep.
 STUBBORN = (
-    "trap 'echo int' INT; trap 'echo term' TERM; echo $$; while ! [ -e end ]; do sleep 0.02; done"
+    "trap 'echo int' INT; trap 'echo term' TERM; echo $$; while ! [ -e end ]; do sleep 0.02; done;"
+    "true"
 )
 
 
