@@ -23,8 +23,9 @@ struct Settings {
   /// How much longer the gap before a kernel is while kernels of other processes run. For those who
   /// drive the model: it sees a kernel when its gap is over.
   double shared_gap_us = 0.35;
-  /// How much longer still, for each of them that runs on some of the kernel's SMs and does not
-  /// come after it by priority: queues take turns. For those who drive the model.
+  /// How much longer still, for each of them that runs on some of the kernel's SMs, does not come
+  /// after it by priority, and has begun since the kernel before it did: queues take turns. For
+  /// those who drive the model.
   double turn_us = 0.7;
   /// Weight of sensitivity × pressure, for each resource.
   std::array<double, profile::kResources> interference{1, 1, 0.75};

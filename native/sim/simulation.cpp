@@ -295,11 +295,13 @@ class Simulation {
   // What kernels of others add to the gap before the tenant's next one.
   double shared_gap_us(std::uint32_t slot) const {
     if (on_device_ == 0) return 0;
-    const policy::Grant& grant = tenants_[slot].piece.grant;
+    const Running& own = tenants_[slot];
+    const policy::Grant& grant = own.piece.grant;
+    // A kernel that was there before its last one has had its turn.
     const auto goes_first = [&](const Running& other) {
       const policy::Grant& theirs = other.piece.grant;
-      return other.state == State::kDevice && theirs.level <= grant.level &&
-             theirs.units.overlaps(grant.units);
+      return other.state == State::kDevice && other.kernel_start_us >= own.kernel_start_us &&
+             theirs.level <= grant.level && theirs.units.overlaps(grant.units);
     };
     const auto turns = static_cast<double>(std::ranges::count_if(tenants_, goes_first));
     return setup_.costs.shared_gap_us + turns * setup_.costs.turn_us;

@@ -18,13 +18,16 @@ REQUEST_US = KERNELS * (KERNEL_US + GAP_US)
 
 
 def trace(
-    from_graph: bool = True, kernels: int = KERNELS, kernel_us: float = KERNEL_US
+    from_graph: bool = True,
+    kernels: int = KERNELS,
+    kernel_us: float = KERNEL_US,
+    gap_us: float = GAP_US,
 ) -> _native.SimTrace:
     """Equal kernels that disturb nobody and are as fast on one unit as on all."""
     ones = np.ones(kernels, np.uint32)
     return _native.SimTrace(
         duration_us=np.full((kernels, len(SMS)), kernel_us),
-        gap_us=np.full(kernels, GAP_US),
+        gap_us=np.full(kernels, gap_us),
         blocks=ones,
         blocks_per_sm=ones * 16,
         threads=ones * 32,
@@ -83,13 +86,21 @@ class Placed:
         return _native.Grant(units, level, span_us=1e300)
 
 
-def added_us(own: tuple[tuple[int, int], int], *others: tuple[tuple[int, int], int]) -> float:
-    """What others, whose kernels do not end, add to a tenant's gaps; units and level of each."""
-    costs = _native.SimCosts(request_us=0, cold_us=0, shared_gap_us=0.25, turn_us=0.5)
+def added_us(
+    own: tuple[tuple[int, int], int],
+    *others: tuple[tuple[int, int], int],
+    kernel_us: float = KERNEL_US - 1,
+    shared_gap_us: float = 0,
+) -> float:
+    """What others add to a tenant's gaps, who always have a kernel of so long on the device; units
+    and level of each."""
+    costs = _native.SimCosts(
+        request_us=0, cold_us=0, shared_gap_us=shared_gap_us, turn_us=0.5, boundary_us=0
+    )
     tenants = [_native.SimTenant([trace()], (0, 1), None, 100)]
     for number in range(1, len(others) + 1):
-        endless = trace(kernels=1, kernel_us=1e5)
-        tenants.append(_native.SimTenant([endless], (number, number + 1), [0.0]))
+        busy = trace(kernels=round(1e5 / kernel_us), kernel_us=kernel_us, gap_us=0)
+        tenants.append(_native.SimTenant([busy], (number, number + 1), [0.0]))
     result = _native.simulate(SMS, tenants, Placed((own, *others)), costs=costs)
     row = result["tenants"][0]
     # The first request may begin before the others do.
@@ -98,19 +109,26 @@ def added_us(own: tuple[tuple[int, int], int], *others: tuple[tuple[int, int], i
 
 
 def test_kernels_on_units_of_their_own_have_the_shared_gap_only() -> None:
-    assert added_us(((0, 2), 0)) == pytest.approx(0)
-    assert added_us(((0, 2), 0), ((2, 4), 0)) == pytest.approx(0.25)
+    assert added_us(((0, 2), 0), shared_gap_us=0.25) == pytest.approx(0)
+    found_us = added_us(((0, 2), 0), ((2, 4), 0), kernel_us=1e5, shared_gap_us=0.25)
+    assert found_us == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("others", [1, 2, 3])
 def test_kernels_on_the_same_units_take_turns_with_each_other_tenant(others: int) -> None:
-    assert added_us(((0, 4), 0), *[((0, 4), 0)] * others) == pytest.approx(0.25 + 0.5 * others)
+    # The others wait for those of a higher level too, and so are not there all the time.
+    levels = range(-others, 0)
+    found_us = added_us(((0, 4), 0), *[((0, 4), level) for level in levels])
+    assert found_us == pytest.approx(0.5 * others, rel=0.15)
 
 
 def test_one_unit_in_common_is_enough_for_turns() -> None:
-    assert added_us(((0, 3), 0), ((2, 4), 0)) == pytest.approx(0.75)
+    assert added_us(((0, 3), 0), ((2, 4), -1)) == pytest.approx(0.5, rel=0.01)
+
+
+def test_a_kernel_that_does_not_end_has_one_turn() -> None:
+    assert added_us(((0, 4), 0), ((0, 4), -1), kernel_us=1e5) == pytest.approx(0)
 
 
 def test_who_has_priority_waits_for_nobodys_turn() -> None:
-    assert added_us(((0, 4), -5), ((0, 4), 0)) == pytest.approx(0.25)
-    assert added_us(((0, 4), 0), ((0, 4), -5)) == pytest.approx(0.75)
+    assert added_us(((0, 4), -5), ((0, 4), 0)) == pytest.approx(0)
