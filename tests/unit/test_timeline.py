@@ -92,9 +92,12 @@ def test_what_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_process_that_ended_while_it_made_its_file_has_none(tmp_path: Path) -> None:
     path = write(tmp_path, [])
-    path.write_bytes(bytes(path.stat().st_size))
-    assert load(path) is None
-    assert load_folder(tmp_path) == []
+    whole = path.read_bytes()
+    # Before there was room, before the header, and before its end.
+    for left in (b"", bytes(len(whole)), bytes(8) + whole[8:]):
+        path.write_bytes(left)
+        assert load(path) is None
+        assert load_folder(tmp_path) == []
 
 
 @given(part=st.floats(0, 1, exclude_max=True))
@@ -102,7 +105,7 @@ def test_a_process_that_ended_while_it_made_its_file_has_none(tmp_path: Path) ->
 def test_what_is_cut_off_is_said(part: float) -> None:
     with TemporaryDirectory() as folder:
         path = write(Path(folder), [record("seen", number) for number in range(20)], 30)
-        os.truncate(path, int(part * path.stat().st_size))
+        os.truncate(path, max(1, int(part * path.stat().st_size)))
         with pytest.raises(
             FicoError, match=r"a-.*\.timeline is damaged, or no timeline; delete it"
         ):
@@ -124,9 +127,6 @@ def test_what_is_foreign_is_said(tmp_path: Path) -> None:
             load_folder(tmp_path)
     changed("version", 7)
     with pytest.raises(FicoError, match="is a timeline of version 7, this fico reads version 1; "):
-        load_folder(tmp_path)
-    path.write_bytes(b"")
-    with pytest.raises(FicoError, match="is damaged, or no timeline"):
         load_folder(tmp_path)
     path.unlink()
     with pytest.raises(UsageError, match="holds no timelines; give the folder of 'fico run"):

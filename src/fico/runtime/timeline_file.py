@@ -59,11 +59,13 @@ def load(path: Path) -> Recording | None:
     damaged = FicoError(f"{path} is damaged, or no timeline", "delete it, or move it elsewhere")
     try:
         with path.open("rb") as file:
-            found = np.fromfile(file, HEADER, 1)
-            if not len(found):
+            start = file.read(HEADER.itemsize)
+            if not any(start):
+                return None
+            if len(start) < HEADER.itemsize:
                 raise damaged
-            header = found[0]
-            if not any(header.tobytes()):
+            header = np.frombuffer(start, HEADER)[0]
+            if not header["magic"]:  # which is written last
                 return None
             if header["magic"] != _LAYOUT["magic"]:
                 raise damaged
