@@ -1,7 +1,7 @@
 """What a light model beside a heavy one has of each policy, from the runs of `fico bench`.
 
     fico bench run light --device cuda --out benchmarks/results/h200/light
-    python benchmarks/light.py [DIR] [--alone DIR] [--output light.json]
+    python benchmarks/light.py [DIR] [--alone DIR] [--output FILE]
 
 For every pair, quotas, workload and policy the light one's p99 over its p99 alone, and
 
@@ -51,8 +51,9 @@ def main() -> None:
         "folder", nargs="?", type=Path, default=common.RESULTS / "light", metavar="DIR"
     )
     parser.add_argument("--alone", type=Path, help="where the models were run alone; default: DIR")
-    parser.add_argument("--output", type=Path, default=common.RESULTS / "light.json")
+    parser.add_argument("--output", type=Path, help="default: beside DIR, DIR.json")
     options = parser.parse_args()
+    output = options.output or options.folder.with_name(f"{options.folder.name}.json")
     try:
         header = read_header(options.folder)
         runs = runs_of(options.folder)
@@ -66,7 +67,7 @@ def main() -> None:
     counted = [rounded(row) for row in goals]
     promise = [rounded(row) for row in promise_rows(runs)]
     common.write(
-        options.output,
+        output,
         {
             "device": header.device,
             "gpu": header.gpu,

@@ -76,6 +76,8 @@ def profiled(program: str, folder: Path) -> common.Row:
     code = process.wait()
     too_long.cancel()
     took_s = time.monotonic() - begun
+    if code != 0:
+        common.end_session()  # it may have been killed before it could
     row: common.Row = {"program": name, "exit": code, "start_s": start_s, "took_s": took_s}
     raw = folder / f"{name}.npz"
     if raw.exists():

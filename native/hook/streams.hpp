@@ -178,6 +178,7 @@ class Streams {
   Context* enter_context(CUcontext handle);
   void enter(Stream* stream);
   void remove(Stream* stream);
+
   std::atomic<Stream*> table_[kTableSize] = {};  // by handle; a slot is never emptied, only reused
   std::mutex registry_mutex_;                    // taken after a stream's and a pool's mutex
   std::vector<Stream*> all_;

@@ -70,7 +70,6 @@ void Timeline::add_decision(const sched::Decision& decision, double predicted_us
   record.predicted_us = static_cast<float>(predicted_us);
   record.flags |= flag_if(decision.grant.exclusive, flag::kExclusive);
   record.flags |= flag_if(seat.is_contended(), flag::kContended);
-  record.flags |= flag_if(seat.has_company(), flag::kCompany);
   record.lo = static_cast<std::uint8_t>(decision.grant.units.lo);
   record.hi = static_cast<std::uint8_t>(decision.grant.units.hi);
   record.level = decision.grant.level;

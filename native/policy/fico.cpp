@@ -62,7 +62,9 @@ class Fico final : public Policy {
       Field{"ahead_percent", &Settings::ahead_percent, 0.0, 1e6,
             "How far ahead of its slice a tenant that waits still is afterwards."},
       Field{"linger_us", &Settings::linger_us, 0.0, 1e6,
-            "How long the part of a tenant that has ended a request is left free for the next."},
+            "How long the part of a tenant that has ended a request is left free for the next, and "
+            "how "
+            "long the first piece is of who has waited for it."},
       flag("order", &Settings::order, "Priority by place in the order."),
       flag("split", &Settings::split, "Parts where they are faster.")};
   explicit Fico(Settings settings) : settings_(settings) {}
@@ -153,9 +155,8 @@ class Fico final : public Policy {
   }
 
   // The older of equal ones, so that all see the same order.
-  static bool goes_before(const View& view, std::uint32_t slot) noexcept {
+  static bool goes_before(const View& view, std::uint32_t slot, double own_us) noexcept {
     const double other_us = turn_us(view, slot);
-    const double own_us = turn_us(view, view.self);
     if (other_us != own_us) return other_us < own_us;
     const double other_begin_us = view.rows[slot].begin_us;
     if (other_begin_us != view.own().begin_us) return other_begin_us < view.own().begin_us;
@@ -164,13 +165,14 @@ class Fico final : public Policy {
 
   // The place in the order, and between what those before and after it were granted.
   std::int8_t level(const View& view) const noexcept {
+    const double own_us = turn_us(view, view.self);
     int rank = 0;
     std::int8_t lowest = kLevelFirst;
     std::int8_t highest = kLevelLast;
     for (std::uint32_t slot = 0; slot < view.count; ++slot) {
       if (!view.rival(slot)) continue;
       const Row& row = view.rows[slot];
-      const bool before = goes_before(view, slot);
+      const bool before = goes_before(view, slot, own_us);
       rank += before ? 1 : 0;
       if (row.phase != Phase::kGranted) continue;
       if (before) {

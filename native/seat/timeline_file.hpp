@@ -33,7 +33,6 @@ enum class Event : std::uint16_t {
   X(kGraph, 0, "graph", "begin: the request is a graph")                         \
   X(kExclusive, 1, "exclusive", "decision: it claims its units")                 \
   X(kContended, 2, "contended", "decision: others are in a request")             \
-  X(kCompany, 3, "company", "decision: there are other tenants")                 \
   X(kLate, 4, "late", "decision: held no longer, all that is left goes at once") \
   X(kHome, 5, "home", "issue: on the program's own stream")                      \
   X(kAlone, 6, "alone", "end: nobody else was in a request meanwhile")           \
