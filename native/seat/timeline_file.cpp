@@ -25,7 +25,9 @@ namespace {
 // A process may have had the same number before, and a program may have become another one.
 int make(const std::string& stem, std::string& path) {
   for (int number = 1;; ++number) {
-    path = stem + (number > 1 ? "-" + std::to_string(number) : "") + ".timeline";
+    path = stem;
+    if (number > 1) path.append("-").append(std::to_string(number));
+    path += ".timeline";
     const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (fd >= 0) return fd;
     if (errno != EEXIST) fail(errno, path);
