@@ -49,10 +49,11 @@ def slower_pct(measured: Measurement, units: int) -> float:
     return 100 * (pace.calls_per_s / pace.traced_calls_per_s - 1)
 
 
-def profiled(program: str, folder: Path) -> common.Row:
+def profiled(program: str, folder: Path, keep_raw: bool) -> common.Row:
     """Profile one program; gives what came of it."""
     name = name_of(program)
-    files = ["-o", str(folder / f"{name}.fico"), "--raw", str(folder / f"{name}.npz")]
+    raw = folder / f"{name}.npz"
+    files = ["-o", str(folder / f"{name}.fico")] + (["--raw", str(raw)] if keep_raw else [])
     command = [*common.FICO, "profile", *files, "--", "python3", "closed_loop.py"]
     begun = time.monotonic()
     process = subprocess.Popen(
@@ -79,8 +80,7 @@ def profiled(program: str, folder: Path) -> common.Row:
     if code != 0:
         common.end_session()  # it may have been killed before it could
     row: common.Row = {"program": name, "exit": code, "start_s": start_s, "took_s": took_s}
-    raw = folder / f"{name}.npz"
-    if raw.exists():
+    if keep_raw and raw.exists():
         measured = raw_file.load(raw)
         row |= {
             "traced_all_pct": slower_pct(measured, len(measured.gpu.sms_per_unit)),
@@ -96,6 +96,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--budget-s", type=float, default=500, help="start no program after this")
+    parser.add_argument(
+        "--no-raw", action="store_true", help="keep no raw measurement, which takes seconds"
+    )
     parser.add_argument("programs", nargs="*", default=[*SHIPPED, *HELD_OUT])
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -105,7 +108,7 @@ def main() -> int:
         if time.monotonic() > deadline:
             common.note(f"the time is up before {program}")
             break
-        rows.append(profiled(program, options.output))
+        rows.append(profiled(program, options.output, not options.no_raw))
         common.note(" ".join(f"{key} {value}" for key, value in rows[-1].items()))
         common.write(options.output / "profiling.json", head, rows)
     common.show(

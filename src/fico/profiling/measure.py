@@ -42,6 +42,8 @@ _STEADY_CHANGE = 0.1
 _PROBE_S = 0.25
 _DRIFT = 0.5
 """From the first to the last time on all units; a machine's own is a few percent."""
+_ALIKE = 0.1
+"""Two paces of the same configuration."""
 _MOST_CALLS = 20_000
 """Looked at to find how often a program repeats itself."""
 
@@ -220,7 +222,7 @@ class Run:
             for kind in self._kinds("counting", neighbour):
                 self._settle()
                 neighbour.mark()
-                self._count(len(self._sms) // 2)
+                self._counted.append(self._pace(len(self._sms) // 2))
                 beside[kind] = neighbour.rate()
             self._step("the neighbours by themselves")
             with self._program.paused():
@@ -239,18 +241,25 @@ class Run:
 
     def count_alone(self) -> None:
         """The program's pace on each partition."""
-        self._count_partitions()
-        first, last = self._counted[0], self._counted[-1]
-        if abs(first - last) > _DRIFT * last:
-            # Both on all units: the first ones were of what the program does once, evenly too.
-            self._counted.clear()
-            self._steps += len(self._sizes)
-            self._count_partitions()
-
-    def _count_partitions(self) -> None:
         for units in self._partitions("counting"):
             self._settle()
-            self._count(units)
+            self._counted.append(self._pace(units))
+        first, last = self._counted[0], self._counted[-1]
+        if abs(first - last) > _DRIFT * last:
+            self._count_anew()
+
+    def _count_anew(self) -> None:
+        """The first ones were of what the program does once, evenly too: it was slower or faster
+        then. Where two in a row come out as before, that is over."""
+        self._steps += len(self._sizes)
+        alike = 0
+        for index, units in enumerate(self._partitions("counting again")):
+            self._settle()
+            before, self._counted[index] = self._counted[index], self._pace(units)
+            alike = alike + 1 if abs(self._counted[index] - before) <= _ALIKE * before else 0
+            if alike == 2:
+                self._steps -= len(self._sizes) - (index + 1)
+                return
 
     def _trace_all(self) -> None:
         for units in self._partitions("tracing"):
@@ -276,8 +285,9 @@ class Run:
         """How much longer requests take, were they as slow as the SMs are few."""
         return sum(self._sms) / sum(self._sms[:units])
 
-    def _count(self, units: int) -> None:
-        self._counted.append(self._program.pace(min(_COUNTED_S * self._slower(units), _LONGEST_S)))
+    def _pace(self, units: int) -> float:
+        """Calls per second, on the partition where the program is."""
+        return self._program.pace(min(_COUNTED_S * self._slower(units), _LONGEST_S))
 
     def _record(self, units: int, kind: Neighbour | None, at_least_s: float = _SHORTEST_S) -> None:
         """One window."""
