@@ -30,7 +30,7 @@ PARTS = {
     "parts wherever they gain at all": "gain_percent=0",
     "short kernels among long ones as others": "wait_us=0",
     "slices not given back": "reclaim_percent=1000000",
-    "nobody waits for a short request": "ahead_percent=1000000",
+    "nobody waits for a short request": "late_percent=-100",
     "parts not kept for who is back soon": "linger_us=0",
     "whole graphs in one piece": "span_us=1000000000,span_percent=1000000",
 }

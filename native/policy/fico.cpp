@@ -6,12 +6,12 @@
 // ends in half the time and the second no later. Split: each on a part of its own; where a request
 // cannot fill the GPU, all of them lose little on a part, and nobody waits for the blocks of
 // others. Parts it is where requests follow each other and parts promise more work a second, or
-// where short kernels would wait among long ones. There, those who are well ahead of their slices
-// let a much shorter request go alone.
+// where short kernels would wait among long ones. There, those whom their slices leave the time let
+// a much shorter request go alone.
 // Source: Chen and Qiu, Optimizing Concurrent Inferences with Fine-grained GPU Sharing (poster);
 // docs/policy.md has the model, the promise and where it can fail.
-// Settings: span_us, span_percent, overlap_percent, gain_percent, wait_us, reclaim_percent,
-// credit_percent, ahead_percent, linger_us, order, split.
+// Settings: span_us, span_percent, overlap_percent, gain_percent, wait_us, turn_percent,
+// reclaim_percent, credit_percent, late_percent, linger_us, order, split.
 // Limits: a work on the device is never taken back, so a tenant waits up to one piece of others.
 // Without a profile of everybody in a request all units are shared in order.
 #include "policy/builtin.hpp"
@@ -35,9 +35,10 @@ class Fico final : public Policy {
     double overlap_percent = 50;
     double gain_percent = 6;
     double wait_us = 6;
+    double turn_percent = 90;
     double reclaim_percent = 100;
     double credit_percent = 50;
-    double ahead_percent = 25;
+    double late_percent = 5;
     double linger_us = 50;
     bool order = true;
     bool split = true;
@@ -54,13 +55,16 @@ class Fico final : public Policy {
       Field{
           "wait_us", &Settings::wait_us, 0.0, 1e6,
           "How long a kernel waits for room, although it goes first, where all units are shared."},
+      Field{"turn_percent", &Settings::turn_percent, 0.0, 1000.0,
+            "By how much of the time on its slice a request should be done, where all units are "
+            "shared."},
       Field{"reclaim_percent", &Settings::reclaim_percent, 0.0, 1e6,
             "How far behind its slice a tenant may be, of a request there, before others stay off "
             "it."},
       Field{"credit_percent", &Settings::credit_percent, 0.0, 1000.0,
             "How far ahead of its slice a tenant may begin a request that others wait for."},
-      Field{"ahead_percent", &Settings::ahead_percent, 0.0, 1e6,
-            "How far ahead of its slice a tenant that waits still is afterwards."},
+      Field{"late_percent", &Settings::late_percent, -100.0, 1000.0,
+            "How much longer than on its slice a request may become by waiting."},
       Field{"linger_us", &Settings::linger_us, 0.0, 1e6,
             "How long the part of a tenant that has ended a request is left free for the next, and "
             "how "
@@ -101,7 +105,7 @@ class Fico final : public Policy {
       return grant;
     }
     if (settings_.order) grant.level = level(view);
-    if (far_behind(view, view.own())) {
+    if (far_behind(view, view.self)) {
       grant.units = view.slice();
       grant.exclusive = true;
     }
@@ -109,10 +113,13 @@ class Fico final : public Policy {
   }
 
  private:
-  // On its own slice from now on it would end its request much later than it was due.
-  bool far_behind(const View& view, const Row& row) const noexcept {
-    const double most_us = (row.due_us - row.begin_us) * settings_.reclaim_percent / 100;
-    return view.now_us + row.remaining_own_us > row.due_us + most_us;
+  // On its own slice from now on it would end its request much later than if it had been there from
+  // the begin. What it owes or is owed is left out: who waits in an order of equal requests has all
+  // of its own left until late, and goes fast then.
+  bool far_behind(const View& view, std::uint32_t slot) const noexcept {
+    const Row& row = view.rows[slot];
+    const double most_us = slice_us(view, slot) * (1 + settings_.reclaim_percent / 100);
+    return view.now_us + row.remaining_own_us > row.begin_us + most_us;
   }
 
   // How long the whole request of a tenant takes on its own slice, beside those that are there.
@@ -127,7 +134,7 @@ class Fico final : public Policy {
   std::uint64_t closed_slices(const View& view) const noexcept {
     std::uint64_t closed = 0;
     for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-      if (view.rival(slot) && far_behind(view, view.rows[slot])) {
+      if (view.rival(slot) && far_behind(view, slot)) {
         closed |= view.members[slot].own.mask();
       }
     }
@@ -147,15 +154,15 @@ class Fico final : public Policy {
     return span_us;
   }
 
-  // By when its slice would end the request. A debt makes it earlier, but credit makes it no later:
-  // no request is slow because the one before was fast.
-  static double turn_us(const View& view, std::uint32_t slot) noexcept {
-    const Row& row = view.rows[slot];
-    return std::min(row.due_us, row.begin_us + slice_us(view, slot));
+  // By when a request is to be done: a little before its slice would have done it, since those who
+  // go before leave some room, but no GPU of its own. Neither debt nor credit counts: who is owed a
+  // little would pass another, who would be owed more, and so on for ever.
+  double turn_us(const View& view, std::uint32_t slot) const noexcept {
+    return view.rows[slot].begin_us + slice_us(view, slot) * settings_.turn_percent / 100;
   }
 
   // The older of equal ones, so that all see the same order.
-  static bool goes_before(const View& view, std::uint32_t slot, double own_us) noexcept {
+  bool goes_before(const View& view, std::uint32_t slot, double own_us) const noexcept {
     const double other_us = turn_us(view, slot);
     if (other_us != own_us) return other_us < own_us;
     const double other_begin_us = view.rows[slot].begin_us;
@@ -208,8 +215,9 @@ class Fico final : public Policy {
     return false;
   }
 
-  // How long a tenant lets the first request go alone: as long as it will be well ahead of its own
-  // slice afterwards, and only for a tenant that is not ahead itself, nor hopelessly behind.
+  // How long a tenant lets the first request go alone: as long as it can still end by when it is
+  // due, and its request is hardly longer than on its slice; and only for a tenant that is not
+  // ahead itself, nor hopelessly behind.
   double waits_until_us(const View& view, std::uint32_t slot, std::uint32_t first) const noexcept {
     const Row& row = view.rows[slot];
     const Row& other = view.rows[first];
@@ -217,8 +225,9 @@ class Fico final : public Policy {
     if (other.request_us * kMuchShorter > row.request_us) return 0;
     const double given_us = other.due_us - other.begin_us;
     if (given_us > slice_us(view, first) * (1 + settings_.credit_percent / 100)) return 0;
-    const double ahead_us = (row.due_us - row.begin_us) * settings_.ahead_percent / 100;
-    return std::min(row.due_us - row.remaining_own_us - ahead_us - other.remaining_us,
+    const double end_us = std::min(
+        row.due_us, row.begin_us + slice_us(view, slot) * (1 + settings_.late_percent / 100));
+    return std::min(end_us - row.remaining_own_us - other.remaining_us,
                     other.due_us + given_us - other.remaining_own_us);
   }
 

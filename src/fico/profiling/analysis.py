@@ -344,7 +344,8 @@ def _tick_us(window: Window) -> float:
 def _quartiles(times_us: Floats) -> Floats:
     """Of each column, linear between the nearest values; NaN of a position that no request has.
 
-    As `np.nanquantile` gives them, which takes column after column, and most of the time of an analysis.
+    As `np.nanquantile` gives them, which takes column after column and so most of the time of an
+    analysis.
     """
     ordered = np.sort(times_us, axis=0)  # NaN last
     counts = np.count_nonzero(np.isfinite(ordered), axis=0)
