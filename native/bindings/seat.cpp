@@ -53,6 +53,8 @@ class Seat {
   bool is_contended() const { return seat_.is_contended(); }
   bool has_company() const { return seat_.has_company(); }
   std::size_t works() const { return plan_.work.size(); }
+  double claimed_us() const { return seat_.claimed_us(); }
+  void learn(double ratio) { seat_.learn(ratio); }
 
  private:
   fico::arena::Arena arena_;
@@ -71,6 +73,8 @@ void add_seat(nb::module_& m) {
       .def("advance", &Seat::advance, "now_us"_a)
       .def("end", &Seat::end, "now_us"_a)
       .def("beat", &Seat::beat)
+      .def("learn", &Seat::learn, "ratio"_a)
+      .def_prop_ro("claimed_us", &Seat::claimed_us)
       .def_prop_ro("works", &Seat::works)
       .def_prop_ro("is_contended", &Seat::is_contended)
       .def_prop_ro("has_company", &Seat::has_company);

@@ -136,10 +136,11 @@ sched::Decision Pacer::decide() {
   }
 }
 
-void Pacer::mark(const Issue& issue, std::uint32_t first, std::uint32_t last, double takes_us) {
+void Pacer::mark(const Issue& issue, std::uint32_t first, std::uint32_t last, double takes_us,
+                 double claimed_us) {
   const std::uint32_t piece = timeline_.issued(issue, first, last, takes_us);
   if (issue.context() == nullptr) return;  // no stream of ours: nobody says when it ends
-  Mark mark{nullptr, issue.context(), takes_us, now_us(), piece};
+  Mark mark{nullptr, issue.context(), takes_us, now_us(), claimed_us, piece};
   const auto spare = std::ranges::find(spare_, mark.context, &Mark::context);
   if (spare != spare_.end()) {
     mark.event = spare->event;
@@ -167,9 +168,13 @@ void Pacer::reap() {
   while (!marks_.empty() && d().event_query(marks_.front().event) != CUDA_ERROR_NOT_READY) {
     const Mark& ended = marks_.front();
     timeline_.seen(ended.piece);
+    const double took_us = now_us() - ended.begins_us;
     if (ended.takes_us > 0) {
-      const double ratio = (now_us() - ended.begins_us) / ended.takes_us;
-      took_ratio_ += kLearning * (std::clamp(ratio, kLeastRatio, kMostRatio) - took_ratio_);
+      const double ratio = std::clamp(took_us / ended.takes_us, kLeastRatio, kMostRatio);
+      took_ratio_ += kLearning * (ratio - took_ratio_);
+    }
+    if (ended.claimed_us > 0) {
+      seat_->learn(std::clamp(took_us / ended.claimed_us, kLeastRatio, kMostRatio));
     }
     spare_.push_back(ended);
     marks_.pop_front();
@@ -255,7 +260,10 @@ void Pacer::Turn::take_all() {
 void Pacer::Turn::issued(const Issue& issue) {
   Pacer& pacer = *pacer_;
   Tenant::self().count(Counter::pieces);
-  pacer.mark(issue, pacer.first_work_, pacer.end_work_, pacer.piece_us_);
+  // The end of the last one is seen only when the next request begins, perhaps long after.
+  const bool tells = !done_ && issue.is_on_partition();
+  pacer.mark(issue, pacer.first_work_, pacer.end_work_, pacer.piece_us_,
+             tells ? pacer.seat_->claimed_us() : 0);
   if (done_) return;
   if (pacer.seat_->has_company()) pacer.await_room();
   pacer.seat_->advance(pacer.now_us());

@@ -99,6 +99,7 @@ class Pacer {
     CUcontext context;
     double takes_us;          // by the profile, on the units that it was granted
     double begins_us;         // when it was issued, or the one before it ended
+    double claimed_us;        // what the policy reckons with, if it claims them; else 0
     std::uint32_t piece = 0;  // its number in the timeline
   };
 
@@ -113,7 +114,8 @@ class Pacer {
   void begin(std::shared_ptr<const sched::Plan> plan);
   void finish();
   // Works [first, last) are on their way, in one piece.
-  void mark(const Issue& issue, std::uint32_t first, std::uint32_t last, double takes_us);
+  void mark(const Issue& issue, std::uint32_t first, std::uint32_t last, double takes_us,
+            double claimed_us = 0);
   void reap();
   void await_room();
   void await_marks(std::size_t most);

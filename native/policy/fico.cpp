@@ -23,7 +23,7 @@ namespace fico::policy {
 namespace {
 
 // Of a tenant that is alone, or the first in the order: a tenant that comes can go before it.
-constexpr std::int8_t kLevelAlone = kLevelFirst + 2;
+constexpr std::int8_t kLevelAlone = kLevelFirst + 1;
 // A request that others wait for is so much shorter than theirs.
 constexpr double kMuchShorter = 1.5;
 

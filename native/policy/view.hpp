@@ -60,7 +60,8 @@ struct alignas(64) Row {
   Units units{};           // granted
   std::int8_t level = 0;   // of the grant
   bool exclusive = false;  // it claims `units`: nobody else's claim may overlap
-  bool follows = false;    // its request began as soon as the one before had ended
+  bool follows = false;    // its request began as soon as the one before had ended, or is one of a
+                           // loop that has paused once
   Phase phase = Phase::kIdle;
 };
 static_assert(std::is_trivially_copyable_v<Row> && std::is_trivially_copyable_v<Member>);

@@ -21,10 +21,15 @@ constexpr double kMostLearned = 2;
 // times pressure (docs/policy.md says from what).
 constexpr double kSharedGap_us = 0.9;
 constexpr double kInterference = 0.25;
+// The stretch of a tenant that has no neighbours.
+constexpr float kAlone = 1;
 // What a program takes at most between two requests of a closed loop or a queue: from seeing the
 // end of one to issuing the next. Python servers took 6 to 9 µs, and 23 in one of a hundred;
 // between these there are also the wake-up of the program and its launch.
 constexpr double kPause_us = 100;
+// After so many that did, a request follows that comes after a pause: a closed loop that has paused
+// once still is one.
+constexpr std::uint32_t kLoop = 8;
 
 }  // namespace
 
@@ -48,6 +53,7 @@ void Core::join(std::uint32_t slot, Units own, std::int32_t priority) {
   board_.members[slot] = {own, priority, true};
   board_.rows[slot] = {};
   learned_[slot] = 1;
+  followed_[slot] = 0;
   board_.count = std::max(board_.count, slot + 1);
 }
 
@@ -111,7 +117,7 @@ float Core::stretch(std::uint32_t slot) const {
       used[r] += requests_[other]->facts.pressure[r];
     }
   }
-  if (alone) return 1;
+  if (alone) return kAlone;
   const Plan& plan = *plans_[slot];
   const std::uint32_t own = std::clamp(board_.members[slot].own.size(), 1U, all_ + 1);
   double stretch = 1 + kSharedGap_us * plan.request.kernels / plan.work[0].remaining_us[own - 1];
@@ -132,7 +138,9 @@ void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
   const double credit_us = std::max(0.0, row.due_us - now_us);
   set_position(slot, 0);
   row.phase = Phase::kWants;
-  row.follows = ended_us > 0 && now_us < ended_us + kPause_us;
+  const bool soon = ended_us > 0 && now_us < ended_us + kPause_us;
+  row.follows = soon || followed_[slot] >= kLoop;
+  followed_[slot] = soon ? followed_[slot] + 1 : 0;
   row.since_us = now_us;
   row.begin_us = now_us;
   row.request_us = row.remaining_us;
@@ -201,22 +209,25 @@ Grant Core::confirmed(const View& view, Grant grant) const {
   return grant;
 }
 
-// Works that ran on units of its own beside others say what is wrong with the estimate.
-void Core::learn(double now_us, std::uint32_t slot) {
+double Core::claimed_us(std::uint32_t slot) const {
   const Row& row = board_.rows[slot];
-  if (!plans_[slot] || !row.exclusive || row.phase != Phase::kGranted || row.stretch <= 1) return;
+  if (!plans_[slot] || !row.exclusive || row.phase != Phase::kGranted) return 0;
+  if (row.stretch == kAlone) return 0;
   const auto& work = plans_[slot]->work;
   const std::uint32_t unit = std::min({row.units.size() - 1, all_, profile::kMaxUnits - 1});
   double expected_us = work[row.work].remaining_us[unit];
   if (granted_to_[slot] < work.size()) expected_us -= work[granted_to_[slot]].remaining_us[unit];
-  if (expected_us <= 0) return;
-  const double ratio = (now_us - row.since_us) / (expected_us * row.stretch);
+  return std::max(0.0, expected_us * row.stretch);
+}
+
+void Core::learn(std::uint32_t slot, double ratio) {
   learned_[slot] =
       std::clamp(learned_[slot] * (1 + kLearning * (ratio - 1)), 1 / kMostLearned, kMostLearned);
 }
 
 void Core::completed(double now_us, std::uint32_t slot) {
-  learn(now_us, slot);
+  const double expected_us = claimed_us(slot);
+  if (expected_us > 0) learn(slot, (now_us - board_.rows[slot].since_us) / expected_us);
   advance(now_us, slot);
 }
 

@@ -60,6 +60,11 @@ class Core {
   void move_to(std::uint32_t slot, std::uint32_t work) { set_position(slot, work); }
   // All work of the last decision has ended: advances, and learns how long it took.
   void completed(double now_us, std::uint32_t slot);
+  // By the estimate, how long the works of the last decision take beside others on the units that
+  // they claim; 0 if they claim none.
+  double claimed_us(std::uint32_t slot) const;
+  // Works on units of their own took so many times as long as `claimed_us`.
+  void learn(std::uint32_t slot, double ratio);
   // After the last work. Completed work that is not the last (a failed request) ends here as well.
   void end(double now_us, std::uint32_t slot);
 
@@ -68,7 +73,6 @@ class Core {
  private:
   void set_position(std::uint32_t slot, std::uint32_t work);
   float stretch(std::uint32_t slot) const;
-  void learn(double now_us, std::uint32_t slot);
   policy::View view(double now_us, std::uint32_t slot) const;
   policy::Grant confirmed(const policy::View& view, policy::Grant grant) const;
 
@@ -81,6 +85,7 @@ class Core {
   std::uint32_t granted_to_[policy::kMaxTenants] = {};
   // How much longer its works have taken on units of its own than `stretch` says.
   double learned_[policy::kMaxTenants] = {};
+  std::uint32_t followed_[policy::kMaxTenants] = {};  // requests in a row that began at once
 };
 
 }  // namespace fico::sched

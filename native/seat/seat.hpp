@@ -35,6 +35,9 @@ class Seat {
   sched::Decision rest() const;
   // The device can take what comes after the last decision.
   void advance(double now_us);
+  // As Core::claimed_us(), of the last decision, and Core::learn().
+  double claimed_us() const { return core_->claimed_us(slot_); }
+  void learn(double ratio) { core_->learn(slot_, ratio); }
   // The program is somewhere else in its request than the decisions say.
   void move_to(std::uint32_t work) { core_->move_to(slot_, work); }
   void end(double now_us);

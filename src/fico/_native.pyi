@@ -159,6 +159,10 @@ class Seat:
         """The request has ended."""
     def beat(self) -> None:
         """Give a sign of life."""
+    def learn(self, ratio: float) -> None:
+        """Works on units of its own took so many times as long as `claimed_us`."""
+    claimed_us: float
+    """By the estimate, how long the last decision takes on the units that it claims; else 0."""
     works: int
     is_contended: bool
     has_company: bool

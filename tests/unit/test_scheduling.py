@@ -328,6 +328,17 @@ def test_parts_are_for_requests_that_follow_each_other() -> None:
     assert {piece["units"] for piece in two_alike(trace, (together, together))} == {(0, 8)}
 
 
+@pytest.mark.parametrize(
+    ("before", "units"), [(10, {(0, 4), (4, 8)}), (5, {(0, 8)})], ids=["loop", "few"]
+)
+def test_a_loop_that_has_paused_once_still_is_one(before: int, units: set[tuple[int, int]]) -> None:
+    # So many requests wait in the program from the begin, and one comes after a pause.
+    arrivals_us = [0.0] * before + [100_000.0]
+    pieces = two_alike(even_trace(20, 400.0, fill=False), (arrivals_us, arrivals_us))
+    after = [piece for piece in pieces if piece["granted_us"] >= 100_000.0]
+    assert {piece["units"] for piece in after[2:6]} == units
+
+
 def test_requests_that_share_all_units_go_in_the_order_in_which_they_came() -> None:
     first = (20_000.0 * np.arange(20)).tolist()
     pieces = two_alike(even_trace(40, 100.0), (first, [time_us + 500 for time_us in first]))

@@ -57,6 +57,31 @@ def test_one_sees_the_other_come_and_go(session: Callable[..., Session]) -> None
     assert not a.is_contended
 
 
+def test_a_tenant_learns_how_long_its_works_take_on_units_of_its_own(
+    session: Callable[..., Session],
+) -> None:
+    a, b = session().seats
+
+    def expected_us() -> float:
+        a.begin(10, synthetic("mobilenet_v2"))
+        a.want(10)
+        claimed_us = a.claimed_us
+        a.end(20)
+        return claimed_us
+
+    assert expected_us() == 0  # it is alone, and claims nothing
+    b.begin(0, synthetic("vgg16"))
+    b.want(0)
+    before_us = expected_us()
+    assert before_us > 0
+    for _ in range(50):
+        a.learn(0.9)
+    learned_us = expected_us()
+    assert 0.75 * before_us < learned_us < 0.8 * before_us
+    a.learn(1.0)
+    assert expected_us() == learned_us
+
+
 def test_alone_in_the_session_a_graph_goes_out_whole(session: Callable[..., Session]) -> None:
     (only,) = session(tenants=1).seats
     only.begin(0, synthetic("resnet152"))
