@@ -15,6 +15,7 @@
 // Limits: a work on the device is never taken back, so a tenant waits up to one piece of others.
 // Without a profile of everybody in a request all units are shared in order.
 #include "policy/builtin.hpp"
+#include "policy/order.hpp"
 #include "policy/placement.hpp"
 #include "policy/settings.hpp"
 #include "policy/sharers.hpp"
@@ -104,7 +105,7 @@ class Fico final : public Policy {
       grant.mark_us = view.now_us;
       return grant;
     }
-    if (settings_.order) grant.level = level(view);
+    if (settings_.order) grant.level = place(view, kLevelAlone, settings_.turn_percent / 100);
     if (far_behind(view, view.self)) {
       grant.units = view.slice();
       grant.exclusive = true;
@@ -120,14 +121,6 @@ class Fico final : public Policy {
     const Row& row = view.rows[slot];
     const double most_us = slice_us(view, slot) * (1 + settings_.reclaim_percent / 100);
     return view.now_us + row.remaining_own_us > row.begin_us + most_us;
-  }
-
-  // How long the whole request of a tenant takes on its own slice, beside those that are there.
-  static double slice_us(const View& view, std::uint32_t slot) noexcept {
-    const Row& row = view.rows[slot];
-    if (view.request[slot] == nullptr) return row.due_us - row.begin_us;
-    const std::uint32_t own = std::max(1U, view.members[slot].own.size());
-    return view.request[slot]->facts.duration_us[own - 1] * row.stretch;
   }
 
   // Slices of other tenants that are far behind.
@@ -152,44 +145,6 @@ class Fico final : public Policy {
       if (request_us > 0) span_us = std::min(span_us, request_us * settings_.span_percent / 100);
     }
     return span_us;
-  }
-
-  // By when a request is to be done: a little before its slice would have done it, since those who
-  // go before leave some room, but no GPU of its own. Neither debt nor credit counts: who is owed a
-  // little would pass another, who would be owed more, and so on for ever.
-  double turn_us(const View& view, std::uint32_t slot) const noexcept {
-    return view.rows[slot].begin_us + slice_us(view, slot) * settings_.turn_percent / 100;
-  }
-
-  // The older of equal ones, so that all see the same order.
-  bool goes_before(const View& view, std::uint32_t slot, double own_us) const noexcept {
-    const double other_us = turn_us(view, slot);
-    if (other_us != own_us) return other_us < own_us;
-    const double other_begin_us = view.rows[slot].begin_us;
-    if (other_begin_us != view.own().begin_us) return other_begin_us < view.own().begin_us;
-    return slot < view.self;
-  }
-
-  // The place in the order, and between what those before and after it were granted.
-  std::int8_t level(const View& view) const noexcept {
-    const double own_us = turn_us(view, view.self);
-    int rank = 0;
-    std::int8_t lowest = kLevelFirst;
-    std::int8_t highest = kLevelLast;
-    for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-      if (!view.rival(slot)) continue;
-      const Row& row = view.rows[slot];
-      const bool before = goes_before(view, slot, own_us);
-      rank += before ? 1 : 0;
-      if (row.phase != Phase::kGranted) continue;
-      if (before) {
-        lowest = static_cast<std::int8_t>(std::max<int>(lowest, row.level + 1));
-      } else {
-        highest = static_cast<std::int8_t>(std::min<int>(highest, row.level - 1));
-      }
-    }
-    const int place = std::max<int>(std::min<int>(kLevelAlone + rank, highest), lowest);
-    return static_cast<std::int8_t>(std::clamp<int>(place, kLevelFirst, kLevelLast));
   }
 
   // Beside a part of its own, tenants whose requests have just ended: a closed loop is back soon.
