@@ -12,7 +12,8 @@ each tenant of a cell is a row there.
 Windows and arrivals have to be the same in both: the same seed, requests, rounds and capacities.
 Runs that are not valid in both are left out, and counted by their reason. Half of the cells are
 held out: whoever calibrates the simulator leaves them alone. Which half depends on the names of the
-cells alone. Rows go to benchmarks/results/h200/fidelity.json.
+cells alone. Rows go to benchmarks/results/h200/fidelity_live.json; those of `--profiles` alone to
+fidelity.json.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ import calibrate_model
 from fico.bench.fidelity import Difference, differences, order_agrees
 from fico.bench.store import read_header, read_summary
 
-OUTPUT = Path(__file__).parent / "results" / "h200" / "fidelity.json"
+RESULTS = Path(__file__).parent / "results" / "h200"
 
 
 def is_held_out(cell: str) -> bool:
@@ -43,7 +44,7 @@ def is_held_out(cell: str) -> bool:
 def closed_loops(profiles: Path) -> list[Difference]:
     """The tenants of the cells of `latencies.json` that have several."""
     model = calibrate_model.Model(profiles)
-    measured = json.loads((OUTPUT.parent / "latencies.json").read_text())
+    measured = json.loads((RESULTS / "latencies.json").read_text())
     cells = [
         cell
         for cell in calibrate_model.latency_cells(measured["rows"])
@@ -160,7 +161,7 @@ def main() -> None:
         "--simulate", type=Path, metavar="DIR", help="give measured folders only; simulate into DIR"
     )
     parser.add_argument("--profiles", type=Path, help="folder with profiles, for latencies.json")
-    parser.add_argument("--out", type=Path, default=OUTPUT)
+    parser.add_argument("--out", type=Path, help="default: as said above")
     options = parser.parse_args()
     if not (options.folders or options.profiles):
         parser.error("give folders, or --profiles")
@@ -186,7 +187,7 @@ def main() -> None:
         gpus.add(summaries[1]["gpu"])
     if options.profiles:
         found += closed_loops(options.profiles)
-        gpus.add(json.loads((OUTPUT.parent / "latencies.json").read_text())["gpu"])
+        gpus.add(json.loads((RESULTS / "latencies.json").read_text())["gpu"])
     held_out = [d for d in found if is_held_out(half_of(d))]
     calibrated = [d for d in found if not is_held_out(half_of(d))]
     content = {
@@ -198,8 +199,9 @@ def main() -> None:
         "left_out": dict(missing),
         "rows": [row(difference) for difference in found],
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(content, indent=1) + "\n")
+    out = options.out or RESULTS / ("fidelity_live.json" if pairs else "fidelity.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(content, indent=1) + "\n")
     del content["rows"]
     print(json.dumps(content, indent=1))
 
