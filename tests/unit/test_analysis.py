@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.typing import NDArray
 
 from fico.profiling import prediction
-from fico.profiling.analysis import analyse
+from fico.profiling.analysis import analyse, quartiles
 from fico.profiling.classes import Thresholds, evaluate, reclassified, shares
 from fico.profiling.records import KERNEL, Pace
 from fico.records.profile import (
@@ -20,6 +25,8 @@ from fico.records.profile import (
     Resource,
 )
 from helpers.raw_records import UNIT_SMS, Call, Recorder, Step, closed_loop, measurement, network
+
+Floats = NDArray[np.float64]
 
 STEPS = (
     Step("big", blocks=4000, wave_us=30.0),
@@ -140,6 +147,21 @@ def test_thresholds_are_evaluated_over_profiles(profile: Profile) -> None:
     again = reclassified(profile, candidates[1])
     assert {launch.kernel_class for launch in again.launches} == {KernelClass.INSENSITIVE}
     assert again.thresholds["insensitive_gain"] == 2.0
+
+
+@given(
+    arrays(
+        np.float64,
+        array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12),
+        elements=st.one_of(st.just(np.nan), st.floats(0, 1e6)),
+    )
+)
+def test_quartiles_are_those_of_numpy(times_us: Floats) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column of nothing
+        expected = np.nanquantile(times_us, [0.25, 0.5, 0.75], axis=0)
+    np.testing.assert_allclose(quartiles(times_us), expected, rtol=1e-9)
+    assert np.isnan(quartiles(times_us[:0])).all()
 
 
 def test_the_same_program_twice_gives_the_same_profile() -> None:

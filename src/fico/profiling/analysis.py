@@ -122,7 +122,7 @@ class _Analysis:
         example = self.windows[self.reference].operations[request.example]
         # Without what tracing costs.
         whole = self._untraced(kind, self.all_units)
-        low, middle, high = whole * _quartiles(self._durations_us(kind, self.all_units))
+        low, middle, high = whole * quartiles(self._durations_us(kind, self.all_units))
         measured = np.stack(
             [
                 self._untraced(kind, units) * _medians(self._durations_us(kind, units))
@@ -341,12 +341,14 @@ def _tick_us(window: Window) -> float:
     return float(np.gcd.reduce(window.operations["end_ns"] - window.operations["start_ns"])) / 1e3
 
 
-def _quartiles(times_us: Floats) -> Floats:
+def quartiles(times_us: Floats) -> Floats:
     """Of each column, linear between the nearest values; NaN of a position that no request has.
 
     As `np.nanquantile` gives them, which takes column after column and so most of the time of an
     analysis.
     """
+    if not len(times_us):
+        return np.full((3, times_us.shape[1]), np.nan)
     ordered = np.sort(times_us, axis=0)  # NaN last
     counts = np.count_nonzero(np.isfinite(ordered), axis=0)
     place = np.array([[0.25], [0.5], [0.75]]) * np.maximum(counts - 1, 0)
@@ -359,9 +361,7 @@ def _quartiles(times_us: Floats) -> Floats:
 
 
 def _medians(times_us: Floats) -> Floats:
-    if not len(times_us):
-        return np.full(times_us.shape[1], np.nan)
-    return np.asarray(_quartiles(times_us)[1])
+    return np.asarray(quartiles(times_us)[1])
 
 
 def _median(values: Floats) -> float:
