@@ -37,8 +37,8 @@ inline bool goes_before(const View& view, std::uint32_t slot, std::uint32_t othe
 // granted to who comes before and after. There are few: the last of many may have the same.
 inline std::int8_t place(const View& view, std::int8_t first, double part) {
   int rank = 0;
-  int lowest = kLevelFirst;
-  int highest = kLevelLast;
+  std::int8_t lowest = kLevelFirst;
+  std::int8_t highest = kLevelLast;
   for (std::uint32_t slot = 0; slot < view.count; ++slot) {
     if (!view.rival(slot)) continue;
     const Row& row = view.rows[slot];
@@ -46,12 +46,12 @@ inline std::int8_t place(const View& view, std::int8_t first, double part) {
     rank += before ? 1 : 0;
     if (row.phase != Phase::kGranted) continue;
     if (before) {
-      lowest = std::max(lowest, row.level + 1);
+      lowest = static_cast<std::int8_t>(std::max<int>(lowest, row.level + 1));
     } else {
-      highest = std::min(highest, row.level - 1);
+      highest = static_cast<std::int8_t>(std::min<int>(highest, row.level - 1));
     }
   }
-  const int level = std::max(std::min(first + rank, highest), lowest);
+  const int level = std::max<int>(std::min<int>(first + rank, highest), lowest);
   return static_cast<std::int8_t>(std::clamp<int>(level, kLevelFirst, kLevelLast));
 }
 
