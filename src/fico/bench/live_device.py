@@ -54,7 +54,8 @@ _PERCENT = "percent_of_quota"
 _SOME_US = 1000.0
 _WARM_UP_US = 150_000.0
 _MOST_WARM_UPS = 4
-"""Another one as long as something was built in the last."""
+"""Another one as long as something was built in the last. On the emulated GPU, where each takes
+seconds, only one."""
 _PLAIN = ("mps", "mps-quota", "timeslice")
 _CORES_EACH = 2
 _ALONE_S = 0.3
@@ -219,7 +220,7 @@ class LiveDevice:
             # hundred instances of graphs, and requests are slower until they are there.
             loads = tuple(replace(load, arrivals_us=None) for load in job.tenants)
             warm_up = replace(job, tenants=loads, window_us=_warm_up_us(job))
-            for _ in range(_MOST_WARM_UPS):
+            for _ in range(1 if self._session.gpu.emulated else _MOST_WARM_UPS):
                 built = self._counted(job, _BUILT)
                 self._serve(warm_up, servers)
                 self._get_ready(job, servers)
