@@ -378,4 +378,4 @@ def _three(values: Floats) -> tuple[float, float, float]:
     return x, y, z
 
 
-__all__ = ["EPSILON", "NoRequestsError", "analyse"]
+__all__ = ["EPSILON", "NoRequestsError", "analyse", "quartiles"]
