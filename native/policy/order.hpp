@@ -23,26 +23,27 @@ inline double turn_us(const View& view, std::uint32_t slot, double part) {
   return view.rows[slot].begin_us + slice_us(view, slot) * part;
 }
 
-// The older of equal ones, so that all see the same order.
-inline bool goes_before(const View& view, std::uint32_t slot, std::uint32_t other, double part) {
-  const double slot_us = turn_us(view, slot, part);
-  const double other_us = turn_us(view, other, part);
-  if (slot_us != other_us) return slot_us < other_us;
-  const double begin_us = view.rows[slot].begin_us;
-  const double other_begin_us = view.rows[other].begin_us;
-  return begin_us != other_begin_us ? begin_us < other_begin_us : slot < other;
+// Whether a tenant goes before one's own request, whose turn is `own_us`. The older of equal ones,
+// so that all see the same order.
+inline bool goes_before(const View& view, std::uint32_t slot, double part, double own_us) {
+  const double other_us = turn_us(view, slot, part);
+  if (other_us != own_us) return other_us < own_us;
+  const double other_begin_us = view.rows[slot].begin_us;
+  if (other_begin_us != view.own().begin_us) return other_begin_us < view.own().begin_us;
+  return slot < view.self;
 }
 
 // The priority of one's place in the order, `first` for the first, and between those that were
 // granted to who comes before and after. There are few: the last of many may have the same.
 inline std::int8_t place(const View& view, std::int8_t first, double part) {
+  const double own_us = turn_us(view, view.self, part);
   int rank = 0;
   std::int8_t lowest = kLevelFirst;
   std::int8_t highest = kLevelLast;
   for (std::uint32_t slot = 0; slot < view.count; ++slot) {
     if (!view.rival(slot)) continue;
     const Row& row = view.rows[slot];
-    const bool before = goes_before(view, slot, view.self, part);
+    const bool before = goes_before(view, slot, part, own_us);
     rank += before ? 1 : 0;
     if (row.phase != Phase::kGranted) continue;
     if (before) {
