@@ -313,3 +313,28 @@ def test_networks_whose_launches_come_unevenly(
         of_it = [us for us, shape in zip(busy_us, served, strict=True) if len(shape) == length]
         if len(of_it) >= 3 and sum(of_it) > 0.03 * sum(busy_us):
             assert len(of_it) - 2 <= found[length] <= len(of_it)
+
+
+def busy_machine(source: random.Random, graph: bool, unsteady: float) -> list[Call]:
+    """A prefill and four decodes, again and again, by a program that must wait for a CPU now and
+    then: between requests, and within one after its copy."""
+    prefill, decode = network(2, name="prefill"), network(1, width=40, name="decode")
+    calls = []
+    for _ in range(16):
+        for steps in (prefill, decode, decode, decode, decode):
+            idle_us = 40.0 + (source.random() < unsteady) * source.expovariate(1 / 400)
+            if not graph and source.random() < unsteady / 10:
+                calls.append(Call(steps[:1], idle_us=source.uniform(10, 40)))
+                steps = steps[1:]
+            calls.append(Call(steps, graph, idle_us))
+    return calls
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@given(seed=st.integers(0, 999), unsteady=st.floats(0, 0.4))
+@settings(max_examples=30, deadline=None)
+def test_a_busy_machine_makes_no_other_requests(graph: bool, seed: int, unsteady: float) -> None:
+    source = random.Random(seed)
+    windows = [record(busy_machine(source, graph, unsteady), seed=number) for number in range(12)]
+    lengths = [len(network(1)), len(network(2))]
+    assert sorted(len(kind.signatures) for kind in find_requests(windows).kinds) == lengths

@@ -16,7 +16,7 @@ from difflib import SequenceMatcher
 import numpy as np
 
 from fico.profiling.records import Window
-from fico.profiling.segmentation import LEAST_REPEATS, Cut, best_cut, pieces_of
+from fico.profiling.segmentation import LEAST_REPEATS, Cut, Pieces, best_cut, pieces_of
 from fico.profiling.signatures import Hashes, Indices, Sequence, mixed, sequence_of
 from fico.runtime.errors import FicoError
 
@@ -84,8 +84,12 @@ def find_requests(windows: Items[Window], reference: int = 0) -> Requests:
             "the program ran nothing on the GPU while it was measured",
             "let it serve requests all the time, and measure for longer",
         )
-    cut = best_cut(pieces_of(main))
-    all_segments = [_segments(sequence, cut) for sequence in sequences]
+    all_pieces = [pieces_of(sequence) for sequence in sequences]
+    cut = best_cut(all_pieces, reference)
+    all_segments = [
+        _segments(sequence, pieces, cut)
+        for sequence, pieces in zip(sequences, all_pieces, strict=True)
+    ]
     segments = all_segments[reference]
     kinds = _cluster(main, segments, _seen_whole(sequences, all_segments))
     busy_ns = np.add.reduceat(main.end_ns - main.start_ns, segments[:-1])
@@ -132,11 +136,11 @@ def _what_was_seen(sequence: Sequence, kinds: list[_Kind], coverage: float) -> s
     )
 
 
-def _segments(sequence: Sequence, cut: Cut) -> Indices:
+def _segments(sequence: Sequence, pieces: Pieces, cut: Cut) -> Indices:
     """Where segments begin, and the end of the last."""
     if not len(sequence.order):
         return np.zeros(1, dtype=np.int64)
-    begins = sequence.piece_begins[cut.begins(pieces_of(sequence))]
+    begins = sequence.piece_begins[cut.begins(pieces)]
     return np.append(begins, len(sequence.order))
 
 

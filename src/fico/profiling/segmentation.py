@@ -11,6 +11,9 @@ an idle gap and dear in the middle of dense work, so that repeated layers within
 pass for requests, and of all rotations of a closed loop the one that begins after its longest gap
 is taken.
 
+What gaps are like is taken from all windows: in a single one, a busy machine's stalls may fall on
+some boundaries and spare others.
+
 Idle points go first: where gaps are plainly of two sizes and what lies between the long ones
 repeats, only cuts at long gaps are compared. And programs that idle between requests of a fixed
 cycle (batch 1, batch 8, batch 1, …) would be described shortest by the whole cycle: boundaries
@@ -20,6 +23,7 @@ that idle as long as the chosen ones are cut as well.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +61,7 @@ class Cut:
 
     def begins(self, pieces: Pieces) -> Indices:
         """The pieces that begin a segment; the first piece always does."""
-        cut = np.isin(self.sizes.boundaries(pieces), self.boundaries)
+        cut = np.isin(self.sizes.names(pieces.boundaries), self.boundaries)
         return np.concatenate(([0], np.flatnonzero(cut) + 1)).astype(np.int64)
 
 
@@ -70,12 +74,12 @@ class Sizes:
     limit_us: NDArray[np.float64]
 
     @classmethod
-    def of(cls, pieces: Pieces) -> Sizes:
+    def of(cls, boundaries: Boundaries) -> Sizes:
         """Look for them."""
-        order = np.lexsort((pieces.gaps_us, pieces.pairs))
-        pairs, begins = np.unique(pieces.pairs[order], return_index=True)
+        order = np.lexsort((boundaries.gaps_us, boundaries.pairs))
+        pairs, begins = np.unique(boundaries.pairs[order], return_index=True)
         # One more than the gap: below a microsecond gaps say nothing.
-        gaps_us = pieces.gaps_us[order] + 1
+        gaps_us = boundaries.gaps_us[order] + 1
         found, limits_us = [], []
         for pair, gaps in zip(pairs, np.split(gaps_us, begins[1:]), strict=True):
             least = max(LEAST_REPEATS, len(gaps) // 50)
@@ -88,13 +92,37 @@ class Sizes:
                 limits_us.append(gaps[least - 1 + widest] * np.sqrt(jumps[widest]) - 1)
         return cls(np.array(found, dtype=np.uint64), np.array(limits_us, dtype=np.float64))
 
-    def boundaries(self, pieces: Pieces) -> Hashes:
+    def names(self, boundaries: Boundaries) -> Hashes:
         """A name for each boundary: its pair, and the size of its gap if there are two."""
+        pairs, gaps_us = boundaries.pairs, boundaries.gaps_us
         if not len(self.pairs):
-            return pieces.pairs
-        at = np.minimum(np.searchsorted(self.pairs, pieces.pairs), len(self.pairs) - 1)
-        long = (self.pairs[at] == pieces.pairs) & (pieces.gaps_us > self.limit_us[at])
-        return np.where(long, mixed(pieces.pairs), pieces.pairs)
+            return pairs
+        at = np.minimum(np.searchsorted(self.pairs, pairs), len(self.pairs) - 1)
+        long = (self.pairs[at] == pairs) & (gaps_us > self.limit_us[at])
+        return np.where(long, mixed(pairs), pairs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Boundaries:
+    """The boundaries between neighbouring pieces."""
+
+    pairs: Hashes
+    """The families of the pieces before and after."""
+    gaps_us: NDArray[np.float64]
+    """Idle time at each boundary."""
+
+    def first(self, count: int) -> Boundaries:
+        """The first ones only."""
+        return Boundaries(self.pairs[:count], self.gaps_us[:count])
+
+    @classmethod
+    def of_all(cls, windows: Items[Pieces]) -> Boundaries:
+        """Those of all windows, as many of each as are looked at."""
+        some = [pieces.boundaries.first(_LONGEST_PIECES) for pieces in windows]
+        return cls(
+            np.concatenate([boundaries.pairs for boundaries in some]),
+            np.concatenate([boundaries.gaps_us for boundaries in some]),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,10 +135,8 @@ class Pieces:
     """Operations of a piece."""
     busy_ns: Indices
     """Sum of their durations."""
-    pairs: Hashes
-    """Of each boundary between neighbours: one fewer than pieces."""
-    gaps_us: NDArray[np.float64]
-    """Idle time at each boundary."""
+    boundaries: Boundaries
+    """One fewer than pieces."""
     typical_gap_us: float
     """Median between operations, those within pieces included; at most _LAUNCH_US."""
 
@@ -122,14 +148,13 @@ class Pieces:
             self.families[:count],
             self.sizes[:count],
             self.busy_ns[:count],
-            self.pairs[: count - 1],
-            self.gaps_us[: count - 1],
+            self.boundaries.first(count - 1),
             self.typical_gap_us,
         )
 
 
 def pieces_of(sequence: Sequence) -> Pieces:
-    """Gather the operations of a sequence, which is not empty, into pieces."""
+    """Gather the operations of a sequence into pieces."""
     begins = sequence.piece_begins
     with np.errstate(over="ignore"):
         families = np.add.reduceat(mixed(sequence.families), begins)
@@ -141,27 +166,32 @@ def pieces_of(sequence: Sequence) -> Pieces:
         families=families,
         sizes=np.diff(begins, append=len(sequence.order)),
         busy_ns=busy_ns,
-        pairs=joined(families[:-1], families[1:]),
-        gaps_us=np.maximum(starts_ns[1:] - latest_ns[begins[1:] - 1], 0) / 1e3,
+        boundaries=Boundaries(
+            joined(families[:-1], families[1:]),
+            np.maximum(starts_ns[1:] - latest_ns[begins[1:] - 1], 0) / 1e3,
+        ),
         typical_gap_us=min(float(np.median(inner_ns)) / 1e3, _LAUNCH_US) if len(inner_ns) else 0.0,
     )
 
 
-def best_cut(pieces: Pieces) -> Cut:
-    """The cut that explains the pieces best; a cut without pairs if none explains anything."""
-    return _Search(pieces.first(_LONGEST_PIECES)).run()
+def best_cut(windows: Items[Pieces], reference: int = 0) -> Cut:
+    """The cut that explains the reference best; a cut without pairs if none explains anything."""
+    boundaries = Boundaries.of_all(windows)
+    return _Search(windows[reference].first(_LONGEST_PIECES), boundaries).run()
 
 
 class _Search:
     """Kinds of boundaries are numbered; a candidate is a set of kinds."""
 
-    def __init__(self, pieces: Pieces) -> None:
+    def __init__(self, pieces: Pieces, everywhere: Boundaries) -> None:
         self.pieces = pieces
-        self.sizes = Sizes.of(pieces)
+        self.sizes = Sizes.of(everywhere)
         self.names, self.kind, self.count = np.unique(
-            self.sizes.boundaries(pieces), return_inverse=True, return_counts=True
+            self.sizes.names(pieces.boundaries), return_inverse=True, return_counts=True
         )
-        self.gap_us = _grouped_medians(pieces.gaps_us, self.kind, len(self.names))
+        all_names, all_kinds = np.unique(self.sizes.names(everywhere), return_inverse=True)
+        medians_us = _grouped_medians(everywhere.gaps_us, all_kinds, len(all_names))
+        self.gap_us = medians_us[np.searchsorted(all_names, self.names)]
         ratio = np.clip((pieces.typical_gap_us + 1) / (self.gap_us + 1), 0.25, 4)
         self.reference_cost = _REFERENCE_COST * ratio
 
@@ -169,7 +199,8 @@ class _Search:
         chosen = self._idle_points()
         if chosen is None:
             chosen = self._shortest()
-        return Cut(self.names[self._with_idle_points(chosen)], self.sizes)
+        chosen = self._without_stalls(self._with_idle_points(chosen))
+        return Cut(self.names[chosen], self.sizes)
 
     def _idle_points(self) -> Flags | None:
         """All boundaries with gaps from some size on, where gaps are plainly of several sizes.
@@ -267,9 +298,26 @@ class _Search:
         if not len(inner_us) or not chosen.any():
             return chosen
         dense_us = min(float(np.quantile(inner_us, 0.9)), _LAUNCH_US)
-        clear_us = max(0.7 * float(self.gap_us[chosen].min()), 3 * dense_us, _IDLE_US)
+        clear_us = max(float(self.gap_us[chosen].min()) / _CLEAR_JUMP, 3 * dense_us, _IDLE_US)
         wider = chosen | (self.gap_us >= clear_us)
         return wider if self._explained(wider) >= self._explained(chosen) - 0.01 else chosen
+
+    def _without_stalls(self, chosen: Flags) -> Flags:
+        """Leave out long gaps of a pair that come now and then in what is otherwise the same."""
+        long = chosen & np.isin(self.names, mixed(self.sizes.pairs))
+        for kind in np.flatnonzero(long):
+            without = chosen & ~self._flags([kind])
+            if not self._regular(kind, without):
+                chosen = without
+        return chosen
+
+    def _regular(self, kind: int, chosen: Flags) -> bool:
+        """Whether of segments that are the same all have such a boundary, or none has."""
+        begins, identities = self._segments(chosen)
+        within = np.searchsorted(begins, np.flatnonzero(self.kind == kind), side="right") - 1
+        has = np.zeros(len(begins), dtype=np.bool_)
+        has[within] = True
+        return float(has[np.isin(identities, identities[has])].mean()) >= _MOSTLY
 
 
 def _at_edge(sizes: Indices, longest: int) -> Flags:
