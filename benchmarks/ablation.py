@@ -27,7 +27,6 @@ PARTS = {
     "all": "",
     "no order (all at one priority)": "order=0",
     "no parts (all units shared)": "split=0",
-    "parts wherever they gain at all": "gain_percent=0",
     "short kernels among long ones as others": "wait_us=0",
     "slices not given back": "reclaim_percent=1000000",
     "nobody waits for a short request": "late_percent=-100",

@@ -47,7 +47,8 @@ class Settings:
     drain: float = 0.15
     overlap: float = 0.1
     shared_gap_us: float = 0.35
-    turn_us: float = 0.7
+    turn_us: float = 0.85
+    activity_power: float = 1.5
     compute: float = 1.0
     memory: float = 1.0
     l2: float = 0.75
@@ -58,7 +59,8 @@ TRIED = {
     "drain": (0.0, 0.15, 0.3, 0.5, 0.7),
     "overlap": (0.0, 0.15, 0.3, 0.5),
     "shared_gap_us": (0.0, 0.1, 0.2, 0.35, 0.5, 0.7),
-    "turn_us": (0.0, 0.35, 0.5, 0.7, 1.0, 1.4),
+    "turn_us": (0.0, 0.35, 0.5, 0.7, 0.85, 1.0, 1.4),
+    "activity_power": (0.75, 1.0, 1.25, 1.5, 1.75, 2.0),
     "compute": (0.0, 0.3, 0.6, 1.0, 1.5),
     "memory": (0.0, 0.3, 0.6, 0.8, 1.0, 1.3),
     "l2": (0.0, 0.25, 0.5, 1.0),

@@ -373,15 +373,17 @@ void add_scheduling(nb::module_& m) {
   nb::class_<device::Settings>(m, "DeviceSettings")
       .def(
           "__init__",
-          [](device::Settings* self, double stagger, double drain, double overlap, double compute,
-             double memory, double l2) {
+          [](device::Settings* self, double stagger, double drain, double overlap,
+             double activity_power, double compute, double memory, double l2) {
             new (self) device::Settings{.stagger = stagger,
                                         .drain = drain,
                                         .overlap = overlap,
+                                        .activity_power = activity_power,
                                         .interference = {compute, memory, l2}};
           },
           "stagger"_a = device::Settings{}.stagger, "drain"_a = device::Settings{}.drain,
           "overlap"_a = device::Settings{}.overlap,
+          "activity_power"_a = device::Settings{}.activity_power,
           "compute"_a = device::Settings{}.interference[0],
           "memory"_a = device::Settings{}.interference[1],
           "l2"_a = device::Settings{}.interference[2]);

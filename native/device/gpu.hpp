@@ -38,6 +38,8 @@ class Gpu {
   double held_sms(std::uint32_t id) const { return model_.held_sms(id); }
 
  private:
+  double alone_us(const profile::Kernel& kernel, Units units) const;
+
   std::vector<float> sms_;  // of the units [0, n), index n - 1
   Model model_;
 };

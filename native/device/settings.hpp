@@ -26,7 +26,9 @@ struct Settings {
   /// How much longer still, for each of them that runs on some of the kernel's SMs, does not come
   /// after it by priority, and has begun since the kernel before it did: queues take turns. For
   /// those who drive the model.
-  double turn_us = 0.7;
+  double turn_us = 0.85;
+  /// How a kernel's pressure grows with its speed: with this power of it.
+  double activity_power = 1.5;
   /// Weight of sensitivity × pressure, for each resource.
   std::array<double, profile::kResources> interference{1, 1, 0.75};
 };

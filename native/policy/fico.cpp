@@ -10,7 +10,7 @@
 // a much shorter request go alone.
 // Source: Chen and Qiu, Optimizing Concurrent Inferences with Fine-grained GPU Sharing (poster);
 // docs/policy.md has the model, the promise and where it can fail.
-// Settings: span_us, span_percent, overlap_percent, gain_percent, wait_us, turn_percent,
+// Settings: span_us, span_percent, overlap_percent, wait_us, turn_percent,
 // reclaim_percent, credit_percent, late_percent, linger_us, order, split.
 // Limits: a work on the device is never taken back, so a tenant waits up to one piece of others.
 // Without a profile of everybody in a request all units are shared in order.
@@ -34,7 +34,6 @@ class Fico final : public Policy {
     double span_us = 250;
     double span_percent = 15;
     double overlap_percent = 50;
-    double gain_percent = 6;
     double wait_us = 6;
     double turn_percent = 90;
     double reclaim_percent = 100;
@@ -51,8 +50,6 @@ class Fico final : public Policy {
             "The same, of a request of another tenant, which may come meanwhile."},
       Field{"overlap_percent", &Settings::overlap_percent, 0.0, 100.0,
             "How much of what parts of their own would gain requests find by sharing all units."},
-      Field{"gain_percent", &Settings::gain_percent, 0.0, 1000.0,
-            "How much faster than sharing parts have to be."},
       Field{
           "wait_us", &Settings::wait_us, 0.0, 1e6,
           "How long a kernel waits for room, although it goes first, where all units are shared."},

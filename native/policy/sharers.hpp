@@ -98,7 +98,7 @@ inline LongKernels long_kernels(const View& view) {
 // rates on parts, of a request alone, sharing reaches what goes beyond one only to
 // `overlap_percent`. Only work a second counts where each request follows the one before; else the
 // order that sharing has is worth more. Also where a tenant's short kernels are worse off among
-// long ones, even if they go first. `settings`: overlap_percent, gain_percent, wait_us.
+// long ones, even if they go first. `settings`: overlap_percent, wait_us.
 template <typename Settings>
 bool parts_are_faster(const View& view, const Settings& settings) {
   const std::uint32_t owned = owned_by(view, in_requests(view));
@@ -122,7 +122,7 @@ bool parts_are_faster(const View& view, const Settings& settings) {
     beside += rate / view.rows[slot].stretch;
   }
   const double shared = 1 + (rates - 1) * settings.overlap_percent / 100;
-  return all_follow(view) && beside > shared * (1 + settings.gain_percent / 100);
+  return all_follow(view) && beside > shared;
 }
 
 }  // namespace fico::policy

@@ -338,6 +338,7 @@ class DeviceSettings:
         stagger: float = ...,
         drain: float = ...,
         overlap: float = ...,
+        activity_power: float = ...,
         compute: float = ...,
         memory: float = ...,
         l2: float = ...,

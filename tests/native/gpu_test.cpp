@@ -65,7 +65,21 @@ TEST(alone_a_kernel_takes_what_was_measured) {
     Launch launch{double(random() % 1000), random_kernel(random), random_units(random)};
     for (auto& us : launch.kernel.duration_us) us *= 0.7F;
     const auto units = launch.units.hi - launch.units.lo;
+    if (launch.units.hi == kUnits) launch.units = {0, units};  // the last one has more SMs
     CHECK(near(ends_of({launch})[0] - launch.at_us, launch.kernel.duration_us[units - 1]));
+  }
+}
+
+TEST(on_units_with_more_sms_a_kernel_takes_as_many_waves_as_there_are) {
+  std::mt19937 random(7);  // NOLINT(bugprone-random-generator-seed)
+  for (int i = 0; i < kScenarios; ++i) {
+    const auto blocks = static_cast<std::uint32_t>(1 + random() % 2000);
+    const auto per_sm = static_cast<std::uint32_t>(1 + random() % 8);
+    const auto units = static_cast<std::uint32_t>(1 + random() % (kUnits - 1));
+    const double sms = 8 * units + 4;
+    const auto kernel = wave_kernel(blocks, per_sm, 10);
+    const double end = ends_of({{0, kernel, {kUnits - units, kUnits}}})[0];
+    CHECK(near(end, 10 * std::ceil(blocks / (per_sm * sms))));
   }
 }
 
@@ -136,7 +150,7 @@ TEST(partitions_do_not_wait_for_each_other) {
   const auto wide = wave_kernel(1320, 1, 10);
   const auto ends = ends_of({{0, wide, {0, 8}}, {0, wide, {8, 16}}});
   CHECK(near(ends[0], wide.duration_us[7]));
-  CHECK(near(ends[1], wide.duration_us[7]));
+  CHECK(near(ends[1], 10 * std::ceil(1320.0 / 68)));
 }
 
 TEST(a_kernel_on_all_units_also_uses_a_partition) {
@@ -235,7 +249,9 @@ TEST(all_kernels_end_and_none_before_its_time) {
     const auto ends = ends_of(launches);
     for (std::size_t k = 0; k < launches.size(); ++k) {
       const auto& [at_us, kernel, units, priority] = launches[k];
-      CHECK(ends[k] - at_us >= kernel.duration_us[units.hi - units.lo - 1] * (1 - 1e-9));
+      // The last unit has more SMs than another, and fewer than two.
+      const std::uint32_t most_units = std::min(kUnits, units.hi - units.lo + units.hi / kUnits);
+      CHECK(ends[k] - at_us >= kernel.duration_us[most_units - 1] * (1 - 1e-9));
     }
   }
 }
