@@ -1,15 +1,16 @@
 """Latencies of models on the GPU: alone on every partition, and beside each other.
 
-    python benchmarks/latencies.py [--output FILE] [--only alone,pairs,fours,open]
+    python benchmarks/latencies.py [--output FILE] [--only alone,pairs,fours,open,places]
 
 What profiles and the simulator have to predict. Each tenant is a server that holds all models
 (programs/graph_server.py); cells with as many tenants are measured in one session. Modes: `mps`,
 everything on all units, and `static`, each tenant on its own ones. In closed loop, and with
 requests that arrive at random at a part of the rate that the cell reaches in closed loop under
-`mps`.
+`mps`. `places`, which has to be asked for and goes to a file of its own: one tenant of
+four works, on each of the quarters, and then all of them.
 
-A row is a tenant of a cell: models, batches, n, workload, mode, units, tenant, mean_ms, median_ms,
-p99_ms, requests, spread_pct (quartiles of the latencies).
+A row is a tenant of a cell that works: models, batches, n, working (how many of n), workload, mode,
+units, tenant, mean_ms, median_ms, p99_ms, requests, spread_pct (quartiles of the latencies).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import common
@@ -52,6 +54,12 @@ class Cell:
     seconds: float
     workload: str = "closed"
     load: float = 0.0
+    idle: tuple[int, ...] = ()
+    """Tenants that are there and do nothing."""
+
+    @property
+    def working(self) -> list[int]:
+        return [number for number in range(len(self.models)) if number not in self.idle]
 
 
 def halves(models: tuple[Model, ...], seconds: float) -> list[Cell]:
@@ -88,6 +96,12 @@ def cells(only: Sequence[str]) -> list[Cell]:
                         found.append(
                             Cell(cell.models, cell.mode, cell.quotas, cell.seconds, workload, load)
                         )
+    if "places" in only:
+        for name in MODELS:
+            for batch in (8, 32):
+                alone = Cell(((name, batch),) * 4, "static", (4,) * 4, 0.3)
+                found += [replace(alone, idle=others) for others in combinations(range(4), 3)]
+                found.append(alone)
     return found
 
 
@@ -127,7 +141,8 @@ class Servers:
         if cell.load:
             rate_rps = cell.load * self.capacity_rps[cell.models]
         begin_ns = time.monotonic_ns() + int(1e9 * (LEAD_S + 0.15))
-        for number, (name, batch) in enumerate(cell.models):
+        for number in cell.working:
+            name, batch = cell.models[number]
             order = {
                 "model": name,
                 "batch": batch,
@@ -137,11 +152,11 @@ class Servers:
                 "seed": SEED + number,
             }
             self._all[number].tell(json.dumps(order))
-        answers = [json.loads(self._all[number].hear(60)) for number in range(count)]
+        answers = {number: json.loads(self._all[number].hear(60)) for number in cell.working}
         if cell.mode == "mps" and not cell.load:
-            rates = [len(answer) / cell.seconds for answer in answers]
+            rates = [len(answer) / cell.seconds for answer in answers.values()]
             self.capacity_rps[cell.models] = sum(rates) / count
-        return [row_of(cell, number, answer, rate_rps) for number, answer in enumerate(answers)]
+        return [row_of(cell, number, answer, rate_rps) for number, answer in answers.items()]
 
     def close(self) -> None:
         """End them and the session."""
@@ -162,6 +177,7 @@ def row_of(
         "models": [name for name, _ in cell.models],
         "batches": [batch for _, batch in cell.models],
         "n": len(cell.models),
+        "working": len(cell.working),
         "workload": cell.workload,
         "mode": cell.mode,
         "units": list(cell.quotas),
