@@ -305,7 +305,7 @@ class _Search:
     def _without_stalls(self, chosen: Flags) -> Flags:
         """Leave out long gaps of a pair that come now and then in what is otherwise the same."""
         long = chosen & np.isin(self.names, mixed(self.sizes.pairs))
-        for kind in np.flatnonzero(long):
+        for kind in np.flatnonzero(long).tolist():
             without = chosen & ~self._flags([kind])
             if not self._regular(kind, without):
                 chosen = without
