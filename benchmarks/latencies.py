@@ -1,13 +1,14 @@
 """Latencies of models on the GPU: alone on every partition, and beside each other.
 
-    python benchmarks/latencies.py [--output FILE] [--only alone,pairs,fours,open,places]
+    python benchmarks/latencies.py [--output FILE] [--only alone,pairs,fours,open]
+    python benchmarks/latencies.py --only places
 
 What profiles and the simulator have to predict. Each tenant is a server that holds all models
 (programs/graph_server.py); cells with as many tenants are measured in one session. Modes: `mps`,
 everything on all units, and `static`, each tenant on its own ones. In closed loop, and with
 requests that arrive at random at a part of the rate that the cell reaches in closed loop under
-`mps`. `places`, which has to be asked for and goes to a file of its own: one tenant of
-four works, on each of the quarters, and then all of them.
+`mps`. `places` goes to a file of its own: one tenant of four works, on each of the quarters, and
+then all of them.
 
 A row is a tenant of a cell that works: models, batches, n, working (how many of n), workload, mode,
 units, tenant, mean_ms, median_ms, p99_ms, requests, spread_pct (quartiles of the latencies).
@@ -194,16 +195,22 @@ def row_of(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--output", type=Path, default=common.RESULTS / "latencies.json")
+    parser.add_argument("--output", type=Path, help="default: latencies.json or places.json")
     parser.add_argument("--only", default="alone,pairs,fours,open")
     parser.add_argument("--budget-s", type=float, default=480)
     options = parser.parse_args()
+    only = options.only.split(",")
+    if "places" in only and len(only) > 1:
+        parser.error("'places' goes to a file of its own: ask for it alone, --only places")
+    output = options.output or common.RESULTS / (
+        "places.json" if "places" in only else "latencies.json"
+    )
     deadline = time.monotonic() + options.budget_s
     head = common.header([SEED])
     rows: list[common.Row] = []
     counters: dict[str, common.Row] = {}
     common.end_session()
-    todo = cells(options.only.split(","))
+    todo = cells(only)
     for count in sorted({len(cell.models) for cell in todo}):
         group = [cell for cell in todo if len(cell.models) == count]
         models = sorted({model for cell in group for model in cell.models})
@@ -218,7 +225,7 @@ def main() -> int:
             for row in servers.arena.tenants():
                 seen = {name: value for name, value in row["counters"].items() if value}
                 counters[f"{row['name']} of {count}"] = seen
-            common.write(options.output, head, rows, counters=counters)
+            common.write(output, head, rows, counters=counters)
         finally:
             servers.close()
     shown = [row for row in rows if row["n"] > 1 or row["units"] == [16]]

@@ -369,7 +369,9 @@ void add_scheduling(nb::module_& m) {
           "resume_us"_a = sim::Costs{}.resume_us, "stream_gap_us"_a = sim::Costs{}.stream_gap_us,
           "request_us"_a = sim::Costs{}.request_us, "cold_us"_a = sim::Costs{}.cold_us,
           "cold_after_us"_a = sim::Costs{}.cold_after_us,
-          "shared_gap_us"_a = sim::Costs{}.shared_gap_us, "turn_us"_a = sim::Costs{}.turn_us);
+          "shared_gap_us"_a = sim::Costs{}.shared_gap_us, "turn_us"_a = sim::Costs{}.turn_us)
+      .def_ro("shared_gap_us", &sim::Costs::shared_gap_us)
+      .def_ro("turn_us", &sim::Costs::turn_us);
   nb::class_<device::Settings>(m, "DeviceSettings")
       .def(
           "__init__",
@@ -386,7 +388,14 @@ void add_scheduling(nb::module_& m) {
           "activity_power"_a = device::Settings{}.activity_power,
           "compute"_a = device::Settings{}.interference[0],
           "memory"_a = device::Settings{}.interference[1],
-          "l2"_a = device::Settings{}.interference[2]);
+          "l2"_a = device::Settings{}.interference[2])
+      .def_ro("stagger", &device::Settings::stagger)
+      .def_ro("drain", &device::Settings::drain)
+      .def_ro("overlap", &device::Settings::overlap)
+      .def_ro("activity_power", &device::Settings::activity_power)
+      .def_prop_ro("compute", [](const device::Settings& self) { return self.interference[0]; })
+      .def_prop_ro("memory", [](const device::Settings& self) { return self.interference[1]; })
+      .def_prop_ro("l2", [](const device::Settings& self) { return self.interference[2]; });
   nb::class_<sim::Tenant>(m, "SimTenant")
       .def(
           "__init__",

@@ -377,6 +377,7 @@ void Model::set_paces(double now_us) {
   for (auto id : order_) {
     auto& kernel = running_[id];
     kernel.undisturbed_us = undisturbed_us(kernel);
+    if (order_.size() == 1) continue;  // nobody feels it
     const double speed = kernel.demand.half_us / kernel.undisturbed_us;
     const double activity = std::pow(speed, settings_.activity_power);
     for (std::size_t r = 0; r < used.size(); ++r) {

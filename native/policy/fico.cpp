@@ -10,7 +10,7 @@
 // a much shorter request go alone.
 // Source: Chen and Qiu, Optimizing Concurrent Inferences with Fine-grained GPU Sharing (poster);
 // docs/policy.md has the model, the promise and where it can fail.
-// Settings: span_us, span_percent, overlap_percent, wait_us, turn_percent,
+// Settings: span_us, span_percent, overlap_percent, wait_us, target_percent,
 // reclaim_percent, credit_percent, late_percent, linger_us, order, split.
 // Limits: a work on the device is never taken back, so a tenant waits up to one piece of others.
 // Without a profile of everybody in a request all units are shared in order.
@@ -35,7 +35,7 @@ class Fico final : public Policy {
     double span_percent = 15;
     double overlap_percent = 50;
     double wait_us = 6;
-    double turn_percent = 90;
+    double target_percent = 90;
     double reclaim_percent = 100;
     double credit_percent = 50;
     double late_percent = 5;
@@ -53,7 +53,7 @@ class Fico final : public Policy {
       Field{
           "wait_us", &Settings::wait_us, 0.0, 1e6,
           "How long a kernel waits for room, although it goes first, where all units are shared."},
-      Field{"turn_percent", &Settings::turn_percent, 0.0, 1000.0,
+      Field{"target_percent", &Settings::target_percent, 0.0, 1000.0,
             "By how much of the time on its slice a request should be done, where all units are "
             "shared."},
       Field{"reclaim_percent", &Settings::reclaim_percent, 0.0, 1e6,
@@ -102,7 +102,7 @@ class Fico final : public Policy {
       grant.mark_us = view.now_us;
       return grant;
     }
-    if (settings_.order) grant.level = place(view, kLevelAlone, settings_.turn_percent / 100);
+    if (settings_.order) grant.level = place(view, kLevelAlone, settings_.target_percent / 100);
     if (far_behind(view, view.self)) {
       grant.units = view.slice();
       grant.exclusive = true;

@@ -19,14 +19,14 @@ inline double slice_us(const View& view, std::uint32_t slot) {
 // would have done it, since those who go before leave some room, but no GPU of its own. Neither
 // debt nor credit counts: who is owed a little would pass another, who would be owed more, and so
 // on for ever.
-inline double turn_us(const View& view, std::uint32_t slot, double part) {
+inline double target_us(const View& view, std::uint32_t slot, double part) {
   return view.rows[slot].begin_us + slice_us(view, slot) * part;
 }
 
-// Whether a tenant goes before one's own request, whose turn is `own_us`. The older of equal ones,
-// so that all see the same order.
+// Whether a tenant goes before one's own request, whose target is `own_us`. The older of equal
+// ones, so that all see the same order.
 inline bool goes_before(const View& view, std::uint32_t slot, double part, double own_us) {
-  const double other_us = turn_us(view, slot, part);
+  const double other_us = target_us(view, slot, part);
   if (other_us != own_us) return other_us < own_us;
   const double other_begin_us = view.rows[slot].begin_us;
   if (other_begin_us != view.own().begin_us) return other_begin_us < view.own().begin_us;
@@ -36,7 +36,7 @@ inline bool goes_before(const View& view, std::uint32_t slot, double part, doubl
 // The priority of one's place in the order, `first` for the first, and between those that were
 // granted to who comes before and after. There are few: the last of many may have the same.
 inline std::int8_t place(const View& view, std::int8_t first, double part) {
-  const double own_us = turn_us(view, view.self, part);
+  const double own_us = target_us(view, view.self, part);
   int rank = 0;
   std::int8_t lowest = kLevelFirst;
   std::int8_t highest = kLevelLast;

@@ -311,7 +311,10 @@ class SimTrace:
     def __len__(self) -> int: ...
 
 class SimCosts:
-    """What the mechanism costs, in µs."""
+    """What the mechanism costs, in µs. What is not given is as measured or calibrated."""
+
+    shared_gap_us: float
+    turn_us: float
 
     def __init__(
         self,
@@ -322,8 +325,8 @@ class SimCosts:
         request_us: float = 30.0,
         cold_us: float = 85.0,
         cold_after_us: float = 45_000.0,
-        shared_gap_us: float = 0.35,
-        turn_us: float = 0.7,
+        shared_gap_us: float = ...,
+        turn_us: float = ...,
     ) -> None:
         """Between pieces of a graph; of a change of partition; of a hold that ends; between kernels
         of an eager program; the host's part of a request, what a pause adds to it at most, and
@@ -332,6 +335,14 @@ class SimCosts:
 
 class DeviceSettings:
     """Of the device model: docs/device-model.md. What is not given is as calibrated."""
+
+    stagger: float
+    drain: float
+    overlap: float
+    activity_power: float
+    compute: float
+    memory: float
+    l2: float
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ def test_the_docs_name_the_settings_as_they_are() -> None:
     (fico,) = [row for row in _native.policies() if row["name"] == "fico"]
     initial = {row["name"]: row["initial"] for row in fico["settings"]}
     text = DOCS.read_text()
-    for name in ("span_us", "span_percent", "turn_percent", "linger_us", "reclaim_percent"):
+    for name in ("span_us", "span_percent", "target_percent", "linger_us", "reclaim_percent"):
         assert f"`{name}` ({initial[name]:.0f})" in text.replace("\n", " ")
     for name in ("overlap_percent", "wait_us"):
         assert name in initial

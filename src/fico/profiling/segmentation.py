@@ -17,7 +17,9 @@ some boundaries and spare others.
 Idle points go first: where gaps are plainly of two sizes and what lies between the long ones
 repeats, only cuts at long gaps are compared. And programs that idle between requests of a fixed
 cycle (batch 1, batch 8, batch 1, …) would be described shortest by the whole cycle: boundaries
-that idle as long as the chosen ones are cut as well.
+that do not idle plainly less than the chosen ones are cut as well.
+
+A long gap now and then in what is otherwise the same is a stall, and no boundary.
 """
 
 from __future__ import annotations
@@ -55,13 +57,13 @@ Flags = NDArray[np.bool_]
 class Cut:
     """A set of boundaries."""
 
-    boundaries: Hashes
-    """As `Sizes` names them."""
+    names: Hashes
+    """Of its kinds of boundaries, as `Sizes` gives them."""
     sizes: Sizes
 
     def begins(self, pieces: Pieces) -> Indices:
         """The pieces that begin a segment; the first piece always does."""
-        cut = np.isin(self.sizes.names(pieces.boundaries), self.boundaries)
+        cut = np.isin(self.sizes.names(pieces.boundaries), self.names)
         return np.concatenate(([0], np.flatnonzero(cut) + 1)).astype(np.int64)
 
 
