@@ -58,6 +58,7 @@ def write_profile(path: Path) -> None:
         threads=32 * ones,
         registers=32 * ones,
         shared_bytes=0 * ones,
+        cluster=ones,
         sensitivity=np.zeros((LAUNCHES, 3)),
         pressure=np.zeros((LAUNCHES, 3)),
         right_units=ones,

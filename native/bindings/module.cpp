@@ -94,6 +94,11 @@ nb::dict tenant_row(const Arena& arena, std::uint32_t slot) {
                                    static_cast<std::uint32_t>(progress.position),
                                    static_cast<std::uint32_t>(progress.launches));
   row["remaining_us"] = tenant.remaining_us.load();
+  fico::policy::Row said{};
+  std::uint64_t seen = 0;
+  const bool decides = tenant.row.read(said, seen);
+  row["learned"] = decides ? said.learned : 1.0F;
+  row["late"] = decides && said.late;
   row["memory_bytes"] = tenant.memory_bytes;
   row["joined_s"] = seconds(tenant.joined_ns);
   row["counters"] = counters;

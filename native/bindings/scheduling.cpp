@@ -44,10 +44,10 @@ nb::object array_of(std::vector<Value> values) {
 Trace make_trace(const Table<double>& duration_us, const Vector<double>& gap_us,
                  const Vector<std::uint32_t>& blocks, const Vector<std::uint32_t>& blocks_per_sm,
                  const Vector<std::uint32_t>& threads, const Vector<std::uint32_t>& registers,
-                 const Vector<std::uint32_t>& shared_bytes, const Table<double>& sensitivity,
-                 const Table<double>& pressure, const Vector<std::uint32_t>& right_units,
-                 const Vector<std::uint8_t>& kernel_class, const Vector<std::uint8_t>& bound,
-                 bool from_graph) {
+                 const Vector<std::uint32_t>& shared_bytes, const Vector<std::uint32_t>& cluster,
+                 const Table<double>& sensitivity, const Table<double>& pressure,
+                 const Vector<std::uint32_t>& right_units, const Vector<std::uint8_t>& kernel_class,
+                 const Vector<std::uint8_t>& bound, bool from_graph) {
   const std::size_t launches = duration_us.shape(0);
   const std::size_t units = duration_us.shape(1);
   if (units < 1 || units > profile::kMaxUnits) {
@@ -55,8 +55,8 @@ Trace make_trace(const Table<double>& duration_us, const Vector<double>& gap_us,
   }
   for (const std::size_t length :
        {gap_us.shape(0), blocks.shape(0), blocks_per_sm.shape(0), threads.shape(0),
-        registers.shape(0), shared_bytes.shape(0), sensitivity.shape(0), pressure.shape(0),
-        right_units.shape(0), kernel_class.shape(0), bound.shape(0)}) {
+        registers.shape(0), shared_bytes.shape(0), cluster.shape(0), sensitivity.shape(0),
+        pressure.shape(0), right_units.shape(0), kernel_class.shape(0), bound.shape(0)}) {
     if (length != launches) throw nb::value_error("all arrays have a row a launch");
   }
   if (sensitivity.shape(1) != profile::kResources || pressure.shape(1) != profile::kResources) {
@@ -82,6 +82,7 @@ Trace make_trace(const Table<double>& duration_us, const Vector<double>& gap_us,
     kernel.gap_us = static_cast<float>(gap_us(k));
     kernel.blocks = blocks(k);
     kernel.blocks_per_sm = blocks_per_sm(k);
+    kernel.clustered = cluster(k) >= profile::kLargeCluster ? 1 : 0;
     const auto footprint =
         profile::footprint_of({threads(k), registers(k), shared_bytes(k)}, kernel.blocks_per_sm);
     std::ranges::copy(footprint, kernel.footprint);
@@ -343,17 +344,17 @@ void add_scheduling(nb::module_& m) {
           [](Trace* self, const Table<double>& duration_us, const Vector<double>& gap_us,
              const Vector<std::uint32_t>& blocks, const Vector<std::uint32_t>& blocks_per_sm,
              const Vector<std::uint32_t>& threads, const Vector<std::uint32_t>& registers,
-             const Vector<std::uint32_t>& shared_bytes, const Table<double>& sensitivity,
-             const Table<double>& pressure, const Vector<std::uint32_t>& right_units,
-             const Vector<std::uint8_t>& kernel_class, const Vector<std::uint8_t>& bound,
-             bool from_graph) {
+             const Vector<std::uint32_t>& shared_bytes, const Vector<std::uint32_t>& cluster,
+             const Table<double>& sensitivity, const Table<double>& pressure,
+             const Vector<std::uint32_t>& right_units, const Vector<std::uint8_t>& kernel_class,
+             const Vector<std::uint8_t>& bound, bool from_graph) {
             new (self) Trace(make_trace(duration_us, gap_us, blocks, blocks_per_sm, threads,
-                                        registers, shared_bytes, sensitivity, pressure, right_units,
-                                        kernel_class, bound, from_graph));
+                                        registers, shared_bytes, cluster, sensitivity, pressure,
+                                        right_units, kernel_class, bound, from_graph));
           },
           "duration_us"_a, "gap_us"_a, "blocks"_a, "blocks_per_sm"_a, "threads"_a, "registers"_a,
-          "shared_bytes"_a, "sensitivity"_a, "pressure"_a, "right_units"_a, "kernel_class"_a,
-          "bound"_a, "from_graph"_a = true)
+          "shared_bytes"_a, "cluster"_a, "sensitivity"_a, "pressure"_a, "right_units"_a,
+          "kernel_class"_a, "bound"_a, "from_graph"_a = true)
       .def("__len__", [](const Trace& trace) { return trace.kernels.size(); });
   nb::class_<sim::Costs>(m, "SimCosts")
       .def(

@@ -8,6 +8,7 @@
 #include "device/model.hpp"
 #include "device/settings.hpp"
 #include "profile/kernel.hpp"
+#include "profile/placed.hpp"
 
 namespace fico::device {
 
@@ -38,9 +39,8 @@ class Gpu {
   double held_sms(std::uint32_t id) const { return model_.held_sms(id); }
 
  private:
-  double alone_us(const profile::Kernel& kernel, Units units) const;
-
-  std::vector<float> sms_;  // of the units [0, n), index n - 1
+  std::uint32_t units_;
+  profile::Sms sms_;
   Model model_;
 };
 

@@ -22,6 +22,9 @@ const cuda::Driver& d() { return cuda::driver(); }
 constexpr double kLearning = 0.1;
 constexpr double kLeastRatio = 0.5;
 constexpr double kMostRatio = 2;
+// Nobody looks while the program waits in the driver: then an end is seen long after it was. Such
+// an end says nothing of how long a piece took, nor does the end of what was queued behind it.
+constexpr double kSeenWithin_us = 20;
 
 double clock_scale() {
   const char* text = std::getenv("FICO_EMULATED_DILATION");  // NOLINT(concurrency-mt-unsafe)
@@ -168,19 +171,28 @@ void Pacer::reap() {
   while (!marks_.empty() && d().event_query(marks_.front().event) != CUDA_ERROR_NOT_READY) {
     const Mark& ended = marks_.front();
     timeline_.seen(ended.piece);
-    const double took_us = now_us() - ended.begins_us;
-    if (ended.takes_us > 0) {
-      const double ratio = std::clamp(took_us / ended.takes_us, kLeastRatio, kMostRatio);
-      took_ratio_ += kLearning * (ratio - took_ratio_);
-    }
-    if (ended.claimed_us > 0) {
-      seat_->learn(std::clamp(took_us / ended.claimed_us, kLeastRatio, kMostRatio));
-    }
+    const double ended_us = now_us();
+    if (ended_us - running_us_ < kSeenWithin_us) learn(ended, ended_us - ended.begins_us);
+    running_us_ = 0;
     spare_.push_back(ended);
     marks_.pop_front();
-    if (!marks_.empty()) marks_.front().begins_us = now_us();
+    if (!marks_.empty()) marks_.front().begins_us = ended_us;
   }
-  if (marks_.empty()) late_ = false;
+  if (marks_.empty()) {
+    late_ = false;
+  } else {
+    running_us_ = now_us();
+  }
+}
+
+void Pacer::learn(const Mark& ended, double took_us) {
+  if (ended.takes_us > 0) {
+    const double ratio = std::clamp(took_us / ended.takes_us, kLeastRatio, kMostRatio);
+    took_ratio_ += kLearning * (ratio - took_ratio_);
+  }
+  if (ended.claimed_us > 0) {
+    seat_->learn(std::clamp(took_us / ended.claimed_us, kLeastRatio, kMostRatio));
+  }
 }
 
 template <class HasRoom>

@@ -117,6 +117,8 @@ class Pacer {
   void mark(const Issue& issue, std::uint32_t first, std::uint32_t last, double takes_us,
             double claimed_us = 0);
   void reap();
+  // From a piece whose end was seen as it happened.
+  void learn(const Mark& ended, double took_us);
   void await_room();
   void await_marks(std::size_t most);
   // Waits until `has_room()`, and no longer than may be.
@@ -139,6 +141,7 @@ class Pacer {
   bool late_ = false;             // what is on its way has been waited for long enough
   double took_ratio_ = 1;         // how long pieces take, of what the profile says; a running mean
   std::deque<Mark> marks_;        // in the order in which they were recorded
+  double running_us_ = 0;         // when the first of them was last seen on the device
   std::vector<Mark> spare_;
   std::uint32_t first_work_ = 0;  // of what the last decision let go, and one past its last
   std::uint32_t end_work_ = 0;

@@ -12,7 +12,7 @@ inline double slice_us(const View& view, std::uint32_t slot) {
   const Row& row = view.rows[slot];
   if (view.request[slot] == nullptr) return row.due_us - row.begin_us;
   const std::uint32_t own = std::max(1U, view.members[slot].own.size());
-  return view.request[slot]->facts.duration_us[own - 1] * row.stretch;
+  return view.request[slot]->facts.duration_us[own - 1] * row.stretch * row.learned;
 }
 
 // By when a request is to be done: after `part` of its time on the slice, a little before that

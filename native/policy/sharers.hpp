@@ -98,7 +98,9 @@ inline LongKernels long_kernels(const View& view) {
 // rates on parts, of a request alone, sharing reaches what goes beyond one only to
 // `overlap_percent`. Only work a second counts where each request follows the one before; else the
 // order that sharing has is worth more. Also where a tenant's short kernels are worse off among
-// long ones, even if they go first. `settings`: overlap_percent, wait_us.
+// long ones, even if they go first; what it learned on parts does not count there, or it would
+// leave its part for good because of a neighbour that is as bad elsewhere. And where sharing has
+// made somebody later than its slice would. `settings`: overlap_percent, wait_us.
 template <typename Settings>
 bool parts_are_faster(const View& view, const Settings& settings) {
   const std::uint32_t owned = owned_by(view, in_requests(view));
@@ -117,9 +119,10 @@ bool parts_are_faster(const View& view, const Settings& settings) {
     const double rate = all_us / part_us;
     const double wait_us = std::min(settings.wait_us, kernels.of_others_us(slot) / 2);
     const double first_us = all_us + wait_us * view.request[slot]->kernels;
-    if (first_us > part_us * view.rows[slot].stretch) return true;
+    const Row& row = view.rows[slot];
+    if (row.late || first_us > part_us * row.stretch) return true;
     rates += rate;
-    beside += rate / view.rows[slot].stretch;
+    beside += rate / (row.stretch * row.learned);
   }
   const double shared = 1 + (rates - 1) * settings.overlap_percent / 100;
   return all_follow(view) && beside > shared;

@@ -51,17 +51,20 @@ struct alignas(64) Row {
   double due_us = 0;       // when its own slice would have ended the request
   double mark_us = 0;      // what its last grant said (Grant::mark_us)
   float remaining_us = 0;  // of the request, from the present work on: alone on all units
-  // The same on its own slice, beside the tenants that are in a request now: times `stretch`.
+  // The same on its own slice, beside the tenants that are in a request now: times `stretch` and
+  // `learned`.
   float remaining_own_us = 0;
-  float request_us = 0;    // of the whole request, alone on all units
-  float stretch = 1;       // how much longer on units of its own beside those tenants
-  float in_flight_us = 0;  // of work granted that has not ended: alone on all units
-  std::uint32_t work = 0;  // of its table: present or next
-  Units units{};           // granted
-  std::int8_t level = 0;   // of the grant
-  bool exclusive = false;  // it claims `units`: nobody else's claim may overlap
-  bool follows = false;    // its request began as soon as the one before had ended, or is one of a
-                           // loop that has paused once
+  float request_us = 0;        // of the whole request, alone on all units
+  float stretch = 1;           // how much longer on units of its own beside those, by the profiles
+  float learned = 1;           // and how many times as long as that its works took there until now
+  float in_flight_us = 0;      // of work granted that has not ended: alone on all units
+  Units units{};               // granted
+  std::int8_t level = 0;       // of the grant
+  bool exclusive : 1 = false;  // it claims `units`: nobody else's claim may overlap
+  // Its request began as soon as the one before had ended, or is one of a loop that has paused
+  // once.
+  bool follows : 1 = false;
+  bool late : 1 = false;  // its requests took longer than on its slice where all units were shared
   Phase phase = Phase::kIdle;
 };
 static_assert(std::is_trivially_copyable_v<Row> && std::is_trivially_copyable_v<Member>);
@@ -82,7 +85,7 @@ struct View {
   std::uint32_t count;  // slots in use: some may be absent
   const Member* members;
   const Row* rows;
-  // Of each slot, null if not known: what `Row::work` names, and the request.
+  // Of each slot, null if not known: its present or next work, and the request.
   const profile::Kernel* const* work;
   const Request* const* request;
 

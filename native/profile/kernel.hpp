@@ -26,6 +26,9 @@ constexpr std::uint32_t kResources = 3;
 // What the blocks on one SM share: threads, registers, shared memory, places for blocks.
 constexpr std::uint32_t kSmResources = 4;
 
+// Clusters of so many blocks need a unit whose SMs are all of one GPC.
+constexpr std::uint32_t kLargeCluster = 4;
+
 struct Kernel {
   // Duration alone on units [0, n), index n - 1; as long as the device has units, the rest 0. Never
   // grows with n.
@@ -36,6 +39,8 @@ struct Kernel {
   // Thread blocks, and how many of them one SM holds at once.
   std::uint32_t blocks;
   std::uint32_t blocks_per_sm;
+  // The part of its time in large clusters: of one kernel 0 or 1.
+  float clustered;
   // Relative growth of the duration beside a neighbour that uses a resource fully (0.2: 20%
   // slower), measured on half of the units with the neighbour on the others.
   float sensitivity[kResources];

@@ -15,7 +15,7 @@ namespace fico::profile {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x0145'4c42'5454'4346;  // "FCTTBLE" and a byte of 1
-constexpr std::uint32_t kVersion = 2;
+constexpr std::uint32_t kVersion = 3;
 // FNV-1a, 64 bits (Fowler, Noll, Vo).
 constexpr std::uint64_t kFnvBasis = 0xcbf2'9ce4'8422'2325;
 constexpr std::uint64_t kFnvPrime = 0x0000'0100'0000'01b3;

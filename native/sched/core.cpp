@@ -17,6 +17,9 @@ constexpr double kKept = 0.8;
 // How fast a tenant learns what profiles and `stretch` say too little or too much of.
 constexpr double kLearning = 0.05;
 constexpr double kMostLearned = 2;
+// From when on its requests count as late: what the promise leaves (docs/policy.md).
+constexpr double kLate = 1.02;
+constexpr double kLateLearning = 0.1;
 // What neighbours cost on units of its own: so much for each kernel, and so much of sensitivity
 // times pressure (docs/policy.md says from what).
 constexpr double kSharedGap_us = 0.9;
@@ -52,13 +55,15 @@ Core::Core(const policy::Policy& policy, Board& board)
 void Core::join(std::uint32_t slot, Units own, std::int32_t priority) {
   board_.members[slot] = {own, priority, true};
   board_.rows[slot] = {};
-  learned_[slot] = 1;
+  kind_[slot] = nullptr;
   followed_[slot] = 0;
   board_.count = std::max(board_.count, slot + 1);
+  forget();
 }
 
 void Core::leave(std::uint32_t slot) {
   board_.members[slot].present = false;
+  forget();
   plans_[slot] = nullptr;
   facts_[slot] = nullptr;
   requests_[slot] = nullptr;
@@ -74,7 +79,8 @@ void Core::leave(std::uint32_t slot) {
 
 void Core::change_quota(std::uint32_t slot, Units own) {
   board_.members[slot].own = own;
-  if (plans_[slot]) set_position(slot, board_.rows[slot].work);
+  forget();
+  if (plans_[slot]) set_position(slot, position_[slot]);
 }
 
 void Core::change_member(std::uint32_t slot, Units own, std::int32_t priority) {
@@ -92,7 +98,7 @@ void Core::see(std::uint32_t slot, const Row& row, const profile::Kernel* work,
 void Core::set_position(std::uint32_t slot, std::uint32_t work) {
   Row& row = board_.rows[slot];
   const Plan& plan = *plans_[slot];
-  row.work = work;
+  position_[slot] = work;
   if (work >= plan.work.size()) {
     row.remaining_us = row.remaining_own_us = 0;
     return;
@@ -102,7 +108,8 @@ void Core::set_position(std::uint32_t slot, std::uint32_t work) {
   row.remaining_us = next.remaining_us[all_];
   const std::uint32_t own = std::clamp(board_.members[slot].own.size(), 1U, all_ + 1);
   row.stretch = stretch(slot);
-  row.remaining_own_us = next.remaining_us[own - 1] * row.stretch;
+  row.learned = static_cast<float>(kind_[slot]->apart);
+  row.remaining_own_us = next.remaining_us[own - 1] * row.stretch * row.learned;
 }
 
 // What memory, L2 and longer gaps cost a request on units of its own, beside those that are in a
@@ -124,12 +131,38 @@ float Core::stretch(std::uint32_t slot) const {
   for (std::uint32_t r = 0; r < profile::kResources; ++r) {
     stretch += kInterference * plan.request.facts.sensitivity[r] * std::min(1.0, used[r]);
   }
-  return static_cast<float>(stretch * learned_[slot]);
+  return static_cast<float>(stretch);
+}
+
+void Core::use(const policy::Policy& policy) {
+  policy_ = &policy;
+  forget();
+}
+
+void Core::forget() {
+  for (auto& kinds : learned_) std::ranges::fill(kinds, Learned{});
+}
+
+// Of a kind that is not known it forgets the one that it met first.
+Core::Learned& Core::learned_of(std::uint32_t slot, const Plan& plan) {
+  auto& kinds = learned_[slot];
+  const auto known = std::ranges::find(kinds, &plan, &Learned::plan);
+  if (known != std::end(kinds)) return *known;
+  std::ranges::rotate(kinds, std::begin(kinds) + 1);
+  const Units own = board_.members[slot].own;
+  double apart = 1;
+  if (own.size() > 0) {
+    const profile::Kernel& facts = plan.request.facts;
+    apart =
+        profile::placed_us(facts, own.lo, own.hi, board_.sms) / facts.duration_us[own.size() - 1];
+  }
+  return kinds[kKinds - 1] = {&plan, apart, 1};
 }
 
 void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
   plans_[slot] = &plan;
   requests_[slot] = &plan.request;
+  kind_[slot] = &learned_of(slot, plan);
   Row& row = board_.rows[slot];
   // On its own slice this request would begin when the one before it ended there. What that ended
   // late here, less the time since, it is owed.
@@ -145,6 +178,8 @@ void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
   row.begin_us = now_us;
   row.request_us = row.remaining_us;
   const double own_us = row.remaining_own_us;
+  shares_us_[slot] = row.stretch > kAlone ? own_us : 0;
+  row.late = kind_[slot]->shared > kLate;
   row.due_us = now_us + std::min(credit_us, kMostCredit * own_us) -
                std::min(debt_us, kMostDebt * own_us) + own_us;
 }
@@ -176,11 +211,11 @@ Decision Core::want(double now_us, std::uint32_t slot) {
 
   const Plan& plan = *plans_[slot];
   const auto works = static_cast<std::uint32_t>(plan.work.size());
-  std::uint32_t last = row.work + 1;
+  std::uint32_t last = position_[slot] + 1;
   if (grant.span_us >= policy::kForever_us) {
     last = works;
   } else if (plan.from_graph) {
-    const float from_us = plan.work[row.work].remaining_us[all_];
+    const float from_us = plan.work[position_[slot]].remaining_us[all_];
     while (last < works && from_us - plan.work[last].remaining_us[all_] < grant.span_us) ++last;
   }
   row.phase = Phase::kGranted;
@@ -189,9 +224,10 @@ Decision Core::want(double now_us, std::uint32_t slot) {
   row.exclusive = grant.exclusive;
   row.level = grant.level;
   row.mark_us = grant.mark_us;
+  if (grant.exclusive) shares_us_[slot] = 0;
   row.in_flight_us = row.remaining_us - (last < works ? plan.work[last].remaining_us[all_] : 0);
   granted_to_[slot] = last;
-  return {grant, row.work, last};
+  return {grant, position_[slot], last};
 }
 
 // A claim is cut to what nobody else claims. Where nothing is left, the units are shared.
@@ -215,14 +251,15 @@ double Core::claimed_us(std::uint32_t slot) const {
   if (row.stretch == kAlone) return 0;
   const auto& work = plans_[slot]->work;
   const std::uint32_t unit = std::min({row.units.size() - 1, all_, profile::kMaxUnits - 1});
-  double expected_us = work[row.work].remaining_us[unit];
+  double expected_us = work[position_[slot]].remaining_us[unit];
   if (granted_to_[slot] < work.size()) expected_us -= work[granted_to_[slot]].remaining_us[unit];
-  return std::max(0.0, expected_us * row.stretch);
+  return std::max(0.0, expected_us * row.stretch * row.learned);
 }
 
 void Core::learn(std::uint32_t slot, double ratio) {
-  learned_[slot] =
-      std::clamp(learned_[slot] * (1 + kLearning * (ratio - 1)), 1 / kMostLearned, kMostLearned);
+  if (kind_[slot] == nullptr) return;
+  double& learned = kind_[slot]->apart;
+  learned = std::clamp(learned * (1 + kLearning * (ratio - 1)), 1 / kMostLearned, kMostLearned);
 }
 
 void Core::completed(double now_us, std::uint32_t slot) {
@@ -246,6 +283,10 @@ void Core::end(double now_us, std::uint32_t slot) {
   Row& row = board_.rows[slot];
   row.phase = Phase::kIdle;
   row.since_us = now_us;
+  if (shares_us_[slot] > 0) {
+    double& took = kind_[slot]->shared;
+    took += kLateLearning * ((now_us - row.begin_us) / shares_us_[slot] - took);
+  }
   row.remaining_us = row.remaining_own_us = row.in_flight_us = 0;
   row.units = {};
   row.exclusive = false;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "policy/policy.hpp"
+#include "profile/placed.hpp"
 #include "sched/work.hpp"
 
 namespace fico::sched {
@@ -16,6 +17,7 @@ namespace fico::sched {
 struct Board {
   std::uint32_t unit_count = 0;
   std::uint32_t count = 0;  // slots that were ever used
+  profile::Sms sms;
   policy::Member members[policy::kMaxTenants];
   policy::Row rows[policy::kMaxTenants];
 };
@@ -41,7 +43,7 @@ class Core {
   void change_member(std::uint32_t slot, policy::Units own, std::int32_t priority);
   void change_quota(std::uint32_t slot, policy::Units own);
   // Decides by another policy from now on, which must outlive the core.
-  void use(const policy::Policy& policy) { policy_ = &policy; }
+  void use(const policy::Policy& policy);
   // For a core that runs one tenant of several: what another tenant says of itself, its present
   // work and its request; these must stay valid, and are null where they are not known.
   void see(std::uint32_t slot, const policy::Row& row, const profile::Kernel* work,
@@ -60,10 +62,13 @@ class Core {
   void move_to(std::uint32_t slot, std::uint32_t work) { set_position(slot, work); }
   // All work of the last decision has ended: advances, and learns how long it took.
   void completed(double now_us, std::uint32_t slot);
+  // Which work of its plan is present or next.
+  std::uint32_t position(std::uint32_t slot) const { return position_[slot]; }
   // By the estimate, how long the works of the last decision take beside others on the units that
   // they claim; 0 if they claim none.
   double claimed_us(std::uint32_t slot) const;
-  // Works on units of their own took so many times as long as `claimed_us`.
+  // Works on units of their own took so many times as long as `claimed_us`. What a tenant learns is
+  // kept for each kind of request, until the policy, the tenants or their slices change.
   void learn(std::uint32_t slot, double ratio);
   // After the last work. Completed work that is not the last (a failed request) ends here as well.
   void end(double now_us, std::uint32_t slot);
@@ -71,6 +76,16 @@ class Core {
   const Board& board() const { return board_; }
 
  private:
+  // What a tenant has learned of one kind of request.
+  struct Learned {
+    const Plan* plan = nullptr;
+    double apart = 1;   // Row::learned; at first what the place of its slice says
+    double shared = 1;  // how long it took where all units were shared, over its time on the slice
+  };
+  static constexpr std::uint32_t kKinds = 4;  // that a tenant remembers
+
+  Learned& learned_of(std::uint32_t slot, const Plan& plan);
+  void forget();
   void set_position(std::uint32_t slot, std::uint32_t work);
   float stretch(std::uint32_t slot) const;
   policy::View view(double now_us, std::uint32_t slot) const;
@@ -83,8 +98,11 @@ class Core {
   const profile::Kernel* facts_[policy::kMaxTenants] = {};
   const policy::Request* requests_[policy::kMaxTenants] = {};
   std::uint32_t granted_to_[policy::kMaxTenants] = {};
-  // How much longer its works have taken on units of its own than `stretch` says.
-  double learned_[policy::kMaxTenants] = {};
+  std::uint32_t position_[policy::kMaxTenants] = {};
+  Learned learned_[policy::kMaxTenants][kKinds] = {};
+  // Its time on its slice, if the request began beside others and shares all units.
+  double shares_us_[policy::kMaxTenants] = {};
+  Learned* kind_[policy::kMaxTenants] = {};           // of the request, or of the last one
   std::uint32_t followed_[policy::kMaxTenants] = {};  // requests in a row that began at once
 };
 

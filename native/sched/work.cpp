@@ -39,6 +39,7 @@ Kernel combined(std::span<const Kernel> kernels, std::uint32_t unit_count) {
       sum.sensitivity[r] += static_cast<float>(kernel.sensitivity[r] * time_us);
       sum.pressure[r] += static_cast<float>(kernel.pressure[r] * time_us);
     }
+    sum.clustered += static_cast<float>(kernel.clustered * time_us);
     blocks += kernel.blocks * time_us;
     per_sm += kernel.blocks_per_sm * time_us;
     total_us += time_us;
@@ -50,6 +51,7 @@ Kernel combined(std::span<const Kernel> kernels, std::uint32_t unit_count) {
     sum.pressure[r] *= static_cast<float>(weight);
   }
   const double kernels_only = total_us > 0 ? 1 / total_us : 0;
+  sum.clustered *= static_cast<float>(kernels_only);
   sum.gap_us = kernels[0].gap_us;
   sum.blocks = std::max(1U, static_cast<std::uint32_t>(std::lround(blocks * kernels_only)));
   sum.blocks_per_sm = std::max(1U, static_cast<std::uint32_t>(std::lround(per_sm * kernels_only)));

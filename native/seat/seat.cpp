@@ -27,7 +27,10 @@ Seat::Seat(const arena::Arena& arena, std::uint32_t slot, std::uint64_t process)
       slot_(slot),
       generation_(arena.tenant(slot).generation.load(std::memory_order_acquire)),
       process_(process),
-      board_{.unit_count = arena.layout().unit_count, .members = {}, .rows = {}},
+      board_{.unit_count = arena.layout().unit_count,
+             .sms = {arena.layout().sms_per_unit, arena.layout().unit_count},
+             .members = {},
+             .rows = {}},
       others_(std::make_unique<Other[]>(policy::kMaxTenants)) {}
 
 bool Seat::is_taken() {
@@ -141,8 +144,8 @@ void Seat::publish(const sched::Plan* plan) {
   // The slot may be another's, once the tenant has left.
   if (tenant.generation.load(std::memory_order_acquire) != generation_) return;
   const policy::Row& row = board_.rows[slot_];
-  if (plan != nullptr && row.work < plan->work.size())
-    tenant.work.write(plan->work[row.work].facts);
+  const std::uint32_t work = core_->position(slot_);
+  if (plan != nullptr && work < plan->work.size()) tenant.work.write(plan->work[work].facts);
   tenant.row.write(row);
   beat();
 }
@@ -162,7 +165,7 @@ void Seat::begin(double now_us, const sched::Plan& plan) {
 sched::Decision Seat::want(double now_us) {
   // A program that goes on after what was its last work has a longer request than its profile.
   const auto works = static_cast<std::uint32_t>(plan_->work.size());
-  if (board_.rows[slot_].work >= works) core_->move_to(slot_, works - 1);
+  if (core_->position(slot_) >= works) core_->move_to(slot_, works - 1);
   look_around(now_us);
   sched::Decision decision = core_->want(now_us, slot_);
   publish(plan_);
@@ -179,7 +182,7 @@ sched::Decision Seat::want(double now_us) {
 
 sched::Decision Seat::rest() const {
   return {.grant = {.units = all()},
-          .first = board_.rows[slot_].work,
+          .first = core_->position(slot_),
           .last = static_cast<std::uint32_t>(plan_->work.size())};
 }
 

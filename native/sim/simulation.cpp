@@ -90,6 +90,8 @@ class Simulation {
       : setup_(setup),
         policy_(policy),
         board_{.unit_count = static_cast<std::uint32_t>(setup.sms_per_unit.size()),
+               .sms = {setup.sms_per_unit.data(),
+                       static_cast<std::uint32_t>(setup.sms_per_unit.size())},
                .members = {},
                .rows = {}},
         core_(policy, board_),

@@ -35,6 +35,10 @@ class TenantRow(TypedDict):
     """Kind of request, launch in it and launches of it, each from 1; zeros without a profile."""
     remaining_us: float
     """Of the present request, alone on all units."""
+    learned: float
+    """How many times as long as the profiles say its works take on units of its own."""
+    late: bool
+    """Whether its requests took longer than on its slice where all units were shared."""
     memory_bytes: int
     """Limit set at start; 0 is none."""
     joined_s: float
@@ -293,6 +297,7 @@ class SimTrace:
         threads: Array,
         registers: Array,
         shared_bytes: Array,
+        cluster: Array,
         sensitivity: Array,
         pressure: Array,
         right_units: Array,
@@ -305,6 +310,7 @@ class SimTrace:
         duration_us: float64 [launch, unit], alone on 1, 2, … all units. gap_us: float64, from the
         end of the launch before. blocks, blocks_per_sm, right_units: uint32; threads and
         shared_bytes of a block and registers of a thread, uint32: what a block takes of an SM.
+        cluster: blocks of a cluster, uint32.
         sensitivity, pressure: float64 [launch, 3], of compute, memory, L2. kernel_class, bound:
         uint8, as in `Kernel`.
         """

@@ -262,6 +262,7 @@ def even_trace(kernels: int, kernel_us: float, fill: bool | None = None) -> _nat
         threads=np.full(kernels, 256, np.uint32),
         registers=np.full(kernels, 32, np.uint32),
         shared_bytes=np.zeros(kernels, np.uint32),
+        cluster=np.ones(kernels, np.uint32),
         sensitivity=np.full((kernels, 3), 0.1),
         pressure=np.full((kernels, 3), 0.2),
         right_units=np.full(kernels, len(SMS), np.uint32),
@@ -312,10 +313,10 @@ def test_nobody_waits_for_a_tenant_that_is_always_there() -> None:
 def two_alike(
     trace: _native.SimTrace, arrivals_us: tuple[list[float], list[float]] | None
 ) -> list[_native.SimPiece]:
-    """What two tenants of half the units each, with the same requests, were granted."""
+    """What two tenants of three units each, with the same requests, were granted."""
     tenants = [
         _native.SimTenant([trace], units, None if arrivals_us is None else arrivals_us[number], 20)
-        for number, units in enumerate(((0, 4), (4, 8)))
+        for number, units in enumerate(((0, 3), (3, 6)))
     ]
     return _native.simulate(SMS, tenants, "fico", timeline=True)["timeline"]
 

@@ -33,6 +33,7 @@ def trace(
         threads=ones * 32,
         registers=ones * 8,
         shared_bytes=ones * 0,
+        cluster=ones,
         sensitivity=np.zeros((kernels, 3)),
         pressure=np.zeros((kernels, 3)),
         right_units=ones,

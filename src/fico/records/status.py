@@ -40,6 +40,12 @@ class TenantStatus:
     profile, or before anything of it was launched."""
     remaining_us: float | None
     """Of the present request, alone on all units; None as `request`."""
+    learned: float
+    """How many times as long as the profiles say its works take on units of its own; 1: nothing was
+    learned."""
+    late: bool
+    """Whether its requests took longer than on its slice where all units were shared: policy fico
+    gives such a tenant a part."""
     counters: dict[str, int]
     fall_backs: tuple[FallBack, ...]
     notes: tuple[str, ...]

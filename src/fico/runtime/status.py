@@ -71,6 +71,8 @@ def tenant_status(row: _native.TenantRow) -> TenantStatus:
         graph_launches=counters["graph_launches"],
         request=row["progress"] if row["progress"][0] else None,
         remaining_us=row["remaining_us"] if row["progress"][0] else None,
+        learned=row["learned"],
+        late=row["late"],
         counters=dict(counters),
         fall_backs=fall_backs,
         notes=tuple(row["notes"]),

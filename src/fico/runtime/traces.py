@@ -31,6 +31,7 @@ def trace_of(launches: Sequence[Launch], from_graph: bool) -> _native.SimTrace:
         threads=column([product(x.block) for x in launches], np.uint32),
         registers=column([x.registers for x in launches], np.uint32),
         shared_bytes=column([x.shared_bytes for x in launches], np.uint32),
+        cluster=column([max(1, product(x.cluster)) for x in launches], np.uint32),
         sensitivity=np.array([launch.sensitivity for launch in launches], dtype=np.float64),
         pressure=np.array([launch.pressure for launch in launches], dtype=np.float64),
         right_units=column([x.right_units for x in launches], np.uint32),
