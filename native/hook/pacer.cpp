@@ -102,12 +102,14 @@ void Pacer::begin(std::shared_ptr<const sched::Plan> plan) {
   since_work_ = 0;
   seat_->begin(begin_us_, *plan_);
   alone_ = !seat_->is_contended();
+  unbuilt_ = Tenant::self().counted(Counter::unbuilt_pieces);
   timeline_.began(*plan_, plan_->work.front().remaining_us[index_of(seat_->all())]);
   outstanding_.store(true, std::memory_order_relaxed);
 }
 
 void Pacer::finish() {
   const double now = now_us();
+  if (Tenant::self().counted(Counter::unbuilt_pieces) != unbuilt_) seat_->disregard();
   seat_->end(now);
   if (alone_ && all_issued_ && marks_.empty()) last_alone_us_ = now - begin_us_;
   timeline_.ended(alone_, all_issued_);

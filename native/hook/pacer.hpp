@@ -136,6 +136,7 @@ class Pacer {
   double begin_us_ = 0;
   bool alone_ = true;  // nobody else has been in a request since it began
   bool all_issued_ = false;
+  std::uint64_t unbuilt_ = 0;     // pieces that did not go as decided, until it began
   double since_mark_us_ = 0;      // of an eager program
   std::uint32_t since_work_ = 0;  // the work after its last mark
   bool late_ = false;             // what is on its way has been waited for long enough

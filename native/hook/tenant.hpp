@@ -48,6 +48,9 @@ class Tenant {
   void count(Counter counter) {
     row().counters[static_cast<std::uint32_t>(counter)].fetch_add(1, std::memory_order_relaxed);
   }
+  std::uint64_t counted(Counter counter) {
+    return row().counters[static_cast<std::uint32_t>(counter)].load(std::memory_order_relaxed);
+  }
   // Counts, and keeps the text for `fico status` if it is new and among the first of its tenant.
   void count(Counter counter, const char* note);
 

@@ -10,7 +10,7 @@
 // a much shorter request go alone.
 // Source: Chen and Qiu, Optimizing Concurrent Inferences with Fine-grained GPU Sharing (poster);
 // docs/policy.md has the model, the promise and where it can fail.
-// Settings: span_us, span_percent, overlap_percent, wait_us, target_percent,
+// Settings: span_us, parts_span_us, span_percent, overlap_percent, wait_us, target_percent,
 // reclaim_percent, credit_percent, late_percent, linger_us, order, split.
 // Limits: a work on the device is never taken back, so a tenant waits up to one piece of others.
 // Without a profile of everybody in a request all units are shared in order.
@@ -32,8 +32,9 @@ class Fico final : public Policy {
  public:
   struct Settings {
     double span_us = 250;
+    double parts_span_us = 500;
     double span_percent = 15;
-    double overlap_percent = 50;
+    double overlap_percent = 60;
     double wait_us = 6;
     double target_percent = 90;
     double reclaim_percent = 100;
@@ -46,6 +47,8 @@ class Fico final : public Policy {
   static constexpr std::tuple kFields{
       Field{"span_us", &Settings::span_us, 0.0, 1e9,
             "How much of a graph goes out in one piece at most (alone on all units)."},
+      Field{"parts_span_us", &Settings::parts_span_us, 0.0, 1e9,
+            "The same, on parts beside closed loops."},
       Field{"span_percent", &Settings::span_percent, 0.0, 1e6,
             "The same, of a request of another tenant, which may come meanwhile."},
       Field{"overlap_percent", &Settings::overlap_percent, 0.0, 100.0,
@@ -132,11 +135,13 @@ class Fico final : public Policy {
   }
 
   // A tenant that comes does not wait for long, of its own request. On parts, those that are there
-  // wait for nothing.
+  // wait for nothing, and closed loops are there all the time.
   double span_us(const View& view, bool parts) const noexcept {
-    double span_us = settings_.span_us;
+    double span_us = parts ? settings_.parts_span_us : settings_.span_us;
     for (std::uint32_t slot = 0; slot < view.count; ++slot) {
       if (slot == view.self || !view.members[slot].present) continue;
+      if (parts && in_request(view, slot) && view.rows[slot].follows) continue;
+      span_us = std::min(span_us, settings_.span_us);
       if (parts && in_request(view, slot)) continue;
       const double request_us = view.rows[slot].request_us;
       if (request_us > 0) span_us = std::min(span_us, request_us * settings_.span_percent / 100);

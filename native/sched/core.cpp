@@ -17,9 +17,14 @@ constexpr double kKept = 0.8;
 // How fast a tenant learns what profiles and `stretch` say too little or too much of.
 constexpr double kLearning = 0.05;
 constexpr double kMostLearned = 2;
-// From when on its requests count as late: what the promise leaves (docs/policy.md).
+// From when on sharing counts as too slow, which is what the promise leaves (docs/policy.md), and
+// from when on no more. While it does nothing new is learned of it: it is tried again after some
+// 500 requests.
 constexpr double kLate = 1.02;
-constexpr double kLateLearning = 0.1;
+constexpr double kInTime = 1;
+constexpr double kForgetting = 0.001;
+// One request says no more than this: it may have waited for what has nothing to do with others.
+constexpr double kMostLate = 1.25;
 // What neighbours cost on units of its own: so much for each kernel, and so much of sensitivity
 // times pressure (docs/policy.md says from what).
 constexpr double kSharedGap_us = 0.9;
@@ -156,7 +161,7 @@ Core::Learned& Core::learned_of(std::uint32_t slot, const Plan& plan) {
     apart =
         profile::placed_us(facts, own.lo, own.hi, board_.sms) / facts.duration_us[own.size() - 1];
   }
-  return kinds[kKinds - 1] = {&plan, apart, 1};
+  return kinds[kKinds - 1] = {.plan = &plan, .apart = apart};
 }
 
 void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
@@ -179,7 +184,7 @@ void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
   row.request_us = row.remaining_us;
   const double own_us = row.remaining_own_us;
   shares_us_[slot] = row.stretch > kAlone ? own_us : 0;
-  row.late = kind_[slot]->shared > kLate;
+  row.late = kind_[slot]->late;
   row.due_us = now_us + std::min(credit_us, kMostCredit * own_us) -
                std::min(debt_us, kMostDebt * own_us) + own_us;
 }
@@ -262,6 +267,17 @@ void Core::learn(std::uint32_t slot, double ratio) {
   learned = std::clamp(learned * (1 + kLearning * (ratio - 1)), 1 / kMostLearned, kMostLearned);
 }
 
+void Core::learn_sharing(double now_us, std::uint32_t slot) {
+  Learned& kind = *kind_[slot];
+  if (shares_us_[slot] > 0) {
+    const double took_us = now_us - board_.rows[slot].begin_us;
+    kind.shared += kLearning * (std::min(took_us / shares_us_[slot], kMostLate) - kind.shared);
+  } else if (kind.late) {
+    kind.shared += kForgetting * (Learned{}.shared - kind.shared);
+  }
+  kind.late = kind.shared > (kind.late ? kInTime : kLate);
+}
+
 void Core::completed(double now_us, std::uint32_t slot) {
   const double expected_us = claimed_us(slot);
   if (expected_us > 0) learn(slot, (now_us - board_.rows[slot].since_us) / expected_us);
@@ -283,10 +299,7 @@ void Core::end(double now_us, std::uint32_t slot) {
   Row& row = board_.rows[slot];
   row.phase = Phase::kIdle;
   row.since_us = now_us;
-  if (shares_us_[slot] > 0) {
-    double& took = kind_[slot]->shared;
-    took += kLateLearning * ((now_us - row.begin_us) / shares_us_[slot] - took);
-  }
+  if (kind_[slot] != nullptr) learn_sharing(now_us, slot);
   row.remaining_us = row.remaining_own_us = row.in_flight_us = 0;
   row.units = {};
   row.exclusive = false;

@@ -70,6 +70,8 @@ class Core {
   // Works on units of their own took so many times as long as `claimed_us`. What a tenant learns is
   // kept for each kind of request, until the policy, the tenants or their slices change.
   void learn(std::uint32_t slot, double ratio);
+  // How long the request takes says nothing of such requests.
+  void disregard(std::uint32_t slot) { shares_us_[slot] = 0; }
   // After the last work. Completed work that is not the last (a failed request) ends here as well.
   void end(double now_us, std::uint32_t slot);
 
@@ -79,13 +81,17 @@ class Core {
   // What a tenant has learned of one kind of request.
   struct Learned {
     const Plan* plan = nullptr;
-    double apart = 1;   // Row::learned; at first what the place of its slice says
-    double shared = 1;  // how long it took where all units were shared, over its time on the slice
+    double apart = 1;  // Row::learned; at first what the place of its slice says
+    // How long it takes where all units are shared, over its time on the slice: a running mean, and
+    // whether that is too long.
+    double shared = 0.95;
+    bool late = false;
   };
   static constexpr std::uint32_t kKinds = 4;  // that a tenant remembers
 
   Learned& learned_of(std::uint32_t slot, const Plan& plan);
   void forget();
+  void learn_sharing(double now_us, std::uint32_t slot);
   void set_position(std::uint32_t slot, std::uint32_t work);
   float stretch(std::uint32_t slot) const;
   policy::View view(double now_us, std::uint32_t slot) const;

@@ -294,7 +294,7 @@ def test_who_is_well_ahead_of_its_slice_waits_for_a_short_request() -> None:
     _, mean_us, heavy_without_rps = light_beside_heavy(arrivals_us, {"late_percent": -100})
     light, heavy = result["tenants"]
     assert light["holds"] == 0
-    assert heavy["holds"] >= 50
+    assert heavy["holds"] >= 45
     assert waited_us < 0.95 * mean_us
     # It waits for kernels that it would have begun on a few units and not have ended.
     assert heavy_rps > 0.95 * heavy_without_rps
