@@ -157,7 +157,12 @@ class Servers:
         if cell.mode == "mps" and not cell.load:
             rates = [len(answer) / cell.seconds for answer in answers.values()]
             self.capacity_rps[cell.models] = sum(rates) / count
-        return [row_of(cell, number, answer, rate_rps) for number, answer in answers.items()]
+        # Slices are in the order in which tenants came, which is another one each time.
+        places = {row["name"]: list(row["units"]) for row in self.arena.tenants()}
+        return [
+            row_of(cell, number, answer, rate_rps) | {"place": places[f"t{number}"]}
+            for number, answer in answers.items()
+        ]
 
     def close(self) -> None:
         """End them and the session."""

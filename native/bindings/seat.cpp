@@ -55,6 +55,7 @@ class Seat {
   std::size_t works() const { return plan_.work.size(); }
   double claimed_us() const { return seat_.claimed_us(); }
   void learn(double ratio) { seat_.learn(ratio); }
+  double slice_us() const { return seat_.slice_us(); }
 
  private:
   fico::arena::Arena arena_;
@@ -75,6 +76,7 @@ void add_seat(nb::module_& m) {
       .def("beat", &Seat::beat)
       .def("learn", &Seat::learn, "ratio"_a)
       .def_prop_ro("claimed_us", &Seat::claimed_us)
+      .def_prop_ro("slice_us", &Seat::slice_us)
       .def_prop_ro("works", &Seat::works)
       .def_prop_ro("is_contended", &Seat::is_contended)
       .def_prop_ro("has_company", &Seat::has_company);

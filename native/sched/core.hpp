@@ -70,6 +70,8 @@ class Core {
   // Works on units of their own took so many times as long as `claimed_us`. What a tenant learns is
   // kept for each kind of request, until the policy, the tenants or their slices change.
   void learn(std::uint32_t slot, double ratio);
+  // How long the present request takes on the tenant's slice, from now on.
+  double slice_us(std::uint32_t slot) const { return board_.rows[slot].remaining_own_us; }
   // How long the request takes says nothing of such requests.
   void disregard(std::uint32_t slot) { shares_us_[slot] = 0; }
   // After the last work. Completed work that is not the last (a failed request) ends here as well.

@@ -38,6 +38,7 @@ class Seat {
   // As Core::claimed_us(), of the last decision, and Core::learn().
   double claimed_us() const { return core_->claimed_us(slot_); }
   void learn(double ratio) { core_->learn(slot_, ratio); }
+  double slice_us() const { return core_->slice_us(slot_); }
   void disregard() { core_->disregard(slot_); }
   // The program is somewhere else in its request than the decisions say.
   void move_to(std::uint32_t work) { core_->move_to(slot_, work); }

@@ -167,6 +167,8 @@ class Seat:
         """Works on units of its own took so many times as long as `claimed_us`."""
     claimed_us: float
     """By the estimate, how long the last decision takes on the units that it claims; else 0."""
+    slice_us: float
+    """By the estimate, what is left of the request on the tenant's slice."""
     works: int
     is_contended: bool
     has_company: bool
