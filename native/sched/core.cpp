@@ -18,7 +18,7 @@ constexpr double kKept = 0.8;
 constexpr double kLearning = 0.05;
 constexpr double kMostLearned = 2;
 // From when on sharing counts as too slow, which is what the promise leaves (docs/policy.md), and
-// from when on no more. While it does nothing new is learned of it: it is tried again after some
+// from when on no more. While it does nothing new is learned of it: it is tried again after 300 to
 // 500 requests.
 constexpr double kLate = 1.02;
 constexpr double kInTime = 1;
