@@ -4,14 +4,14 @@ set -u
 cd "$(dirname "$0")"
 out=${1:-$(mktemp -d)}
 mkdir -p "$out"
-for probe in driver_facts hop_cost; do
+for probe in driver_facts hop_cost clusters; do
   nvcc -arch=sm_90 -std=c++17 -o "/tmp/$probe" "$probe.cu" -lcuda || exit 1
 done
 echo "--- without MPS"
-for probe in driver_facts hop_cost; do timeout 60 "/tmp/$probe" 2>&1 | tee "$out/$probe.txt"; done
+for probe in driver_facts hop_cost clusters; do timeout 60 "/tmp/$probe" 2>&1 | tee "$out/$probe.txt"; done
 export CUDA_MPS_PIPE_DIRECTORY=/tmp/probe-mps CUDA_MPS_LOG_DIRECTORY=/tmp/probe-mps-log
 mkdir -p "$CUDA_MPS_PIPE_DIRECTORY" "$CUDA_MPS_LOG_DIRECTORY"
 nvidia-cuda-mps-control -d
 echo "--- under MPS"
-for probe in driver_facts hop_cost; do timeout 60 "/tmp/$probe" 2>&1 | tee "$out/$probe-mps.txt"; done
+for probe in driver_facts hop_cost clusters; do timeout 60 "/tmp/$probe" 2>&1 | tee "$out/$probe-mps.txt"; done
 echo quit | nvidia-cuda-mps-control

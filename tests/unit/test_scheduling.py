@@ -359,7 +359,7 @@ def test_requests_that_share_all_units_go_in_the_order_in_which_they_came() -> N
 
 def test_after_a_wait_the_first_piece_is_short() -> None:
     arrivals_us = (20_000.0 + 5_000.0 * np.arange(60)).tolist()
-    result, _, _ = light_beside_heavy(arrivals_us, {"span_percent": 100})
+    result, _, _ = light_beside_heavy(arrivals_us, {"span_percent": 100, "parts_span_us": 250})
     ours = [piece for piece in result["timeline"] if piece["tenant"] == 1]
     held = [piece for piece in ours if piece["granted_us"] > piece["wanted_us"]]
     # Some are held no longer than they can be, others until the short request has ended.
