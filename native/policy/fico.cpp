@@ -80,22 +80,23 @@ class Fico final : public Policy {
     }
     const std::uint64_t closed = closed_slices(view);
     const Units open = grown(view.slice(), closed & ~view.slice().mask(), view.unit_count);
-    Grant grant{.level = kLevelAlone, .units = open, .span_us = span_us(view, false)};
+    Grant grant{.level = kLevelAlone, .units = open};
+    const Active active = active_in(view);
     std::uint64_t sharers = 0;
-    if (!view.contended()) {
+    if ((active.slots & ~bit(view.self)) == 0) {
       sharers = lingering(view);
+      grant.span_us = span_us(view, false);
       if (sharers != 0 || has_waited(view)) {
         grant.span_us = std::min(grant.span_us, settings_.linger_us);
       }
       if (sharers == 0) return grant;
-    } else if (settings_.split && parts_are_faster(view, settings_)) {
-      const std::uint32_t first = shortest_request(view);
-      const double until_us = alone_until_us(view, first);
-      if (until_us > view.now_us && first != view.self) return Grant::hold(until_us);
+    } else if (settings_.split && parts_are_faster(view, active, settings_)) {
+      const double until_us = alone_until_us(view, active.first);
+      if (until_us > view.now_us && active.first != view.self) return Grant::hold(until_us);
       grant.level = kLevelFirst;
       grant.span_us = span_us(view, true);
       if (until_us > view.now_us) return grant;
-      sharers = in_requests(view) | lingering(view);
+      sharers = active.slots | lingering(view);
     }
     if (sharers != 0) {
       grant.units = part(view, sharers | bit(view.self));
@@ -105,6 +106,7 @@ class Fico final : public Policy {
       grant.mark_us = view.now_us;
       return grant;
     }
+    grant.span_us = span_us(view, false);
     if (settings_.order) grant.level = place(view, kLevelAlone, settings_.target_percent / 100);
     if (far_behind(view, view.self)) {
       grant.units = view.slice();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 
 #include "policy/view.hpp"
 
@@ -14,22 +15,6 @@ inline bool in_request(const View& view, std::uint32_t slot) {
   return view.rows[slot].phase != Phase::kIdle;
 }
 
-inline std::uint64_t in_requests(const View& view) {
-  std::uint64_t slots = 0;
-  for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-    if (in_request(view, slot)) slots |= bit(slot);
-  }
-  return slots;
-}
-
-// Whether all requests there began as soon as the ones before had ended, as in closed loops.
-inline bool all_follow(const View& view) {
-  for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-    if (in_request(view, slot) && !view.rows[slot].follows) return false;
-  }
-  return true;
-}
-
 // Tenants other than self that are there or have work on the device.
 inline bool has_neighbours(const View& view) {
   for (std::uint32_t slot = 0; slot < view.count; ++slot) {
@@ -38,23 +23,11 @@ inline bool has_neighbours(const View& view) {
   return false;
 }
 
-// The request with the least left.
-inline std::uint32_t shortest_request(const View& view) {
-  std::uint32_t first = view.self;
-  for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-    const float left_us = view.rows[slot].remaining_us;
-    const float least_us = view.rows[first].remaining_us;
-    if (!in_request(view, slot) || left_us > least_us) continue;
-    if (left_us < least_us || slot < first) first = slot;
-  }
-  return first;
-}
-
 // Units that tenants own together.
 inline std::uint32_t owned_by(const View& view, std::uint64_t slots) {
   std::uint32_t owned = 0;
-  for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-    if ((slots & bit(slot)) != 0) owned += view.members[slot].own.size();
+  for (; slots != 0; slots &= slots - 1) {
+    owned += view.members[std::countr_zero(slots)].own.size();
   }
   return owned;
 }
@@ -75,20 +48,40 @@ struct LongKernels {
   double second_us = 0;
   std::uint32_t slot = 0;  // whose are the longest
 
+  void add(double mean_us, std::uint32_t whose) {
+    if (mean_us > longest_us) {
+      *this = {mean_us, longest_us, whose};
+    } else {
+      second_us = std::max(second_us, mean_us);
+    }
+  }
   double of_others_us(std::uint32_t self) const { return self == slot ? second_us : longest_us; }
 };
 
-inline LongKernels long_kernels(const View& view) {
-  LongKernels found;
+// Those in a request, gathered in one pass.
+struct Active {
+  std::uint64_t slots = 0;
+  std::uint32_t owned = 0;  // units of their slices together
+  std::uint32_t first = 0;  // whose request has the least left
+  bool all_follow = true;   // all began as soon as the ones before had ended, as in closed loops
+  LongKernels kernels;
+};
+
+inline Active active_in(const View& view) {
+  Active found;
+  found.first = view.self;
   for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-    if (!in_request(view, slot) || view.request[slot] == nullptr) continue;
-    const Request& request = *view.request[slot];
-    const double all_us = request.facts.duration_us[view.unit_count - 1];
-    const double mean_us = all_us / std::max(1U, request.kernels);
-    if (mean_us > found.longest_us) {
-      found = {mean_us, found.longest_us, slot};
-    } else {
-      found.second_us = std::max(found.second_us, mean_us);
+    if (!in_request(view, slot)) continue;
+    const Row& row = view.rows[slot];
+    found.slots |= bit(slot);
+    found.owned += view.members[slot].own.size();
+    found.all_follow = found.all_follow && row.follows;
+    const float least_us = view.rows[found.first].remaining_us;
+    const bool as_short = row.remaining_us == least_us && slot < found.first;
+    if (row.remaining_us < least_us || as_short) found.first = slot;
+    if (const Request* request = view.request[slot]) {
+      const double all_us = request->facts.duration_us[view.unit_count - 1];
+      found.kernels.add(all_us / std::max(1U, request->kernels), slot);
     }
   }
   return found;
@@ -102,22 +95,20 @@ inline LongKernels long_kernels(const View& view) {
 // leave its part for good because of a neighbour that is as bad elsewhere. And where sharing has
 // made somebody later than its slice would. `settings`: overlap_percent, wait_us.
 template <typename Settings>
-bool parts_are_faster(const View& view, const Settings& settings) {
-  const std::uint32_t owned = owned_by(view, in_requests(view));
-  const LongKernels kernels = long_kernels(view);
+bool parts_are_faster(const View& view, const Active& active, const Settings& settings) {
   std::uint32_t before = 0;
   double rates = 0;
   double beside = 0;
-  for (std::uint32_t slot = 0; slot < view.count; ++slot) {
-    if (!in_request(view, slot)) continue;
-    const Units units = part_of(view, slot, before, owned);
+  for (std::uint64_t slots = active.slots; slots != 0; slots &= slots - 1) {
+    const auto slot = static_cast<std::uint32_t>(std::countr_zero(slots));
+    const Units units = part_of(view, slot, before, active.owned);
     before += view.members[slot].own.size();
     if (view.request[slot] == nullptr || units.size() == 0) return false;
     const auto& duration_us = view.request[slot]->facts.duration_us;
     const double all_us = duration_us[view.unit_count - 1];
     const double part_us = duration_us[units.size() - 1];
     const double rate = all_us / part_us;
-    const double wait_us = std::min(settings.wait_us, kernels.of_others_us(slot) / 2);
+    const double wait_us = std::min(settings.wait_us, active.kernels.of_others_us(slot) / 2);
     const double first_us = all_us + wait_us * view.request[slot]->kernels;
     const Row& row = view.rows[slot];
     if (row.late || first_us > part_us * row.stretch) return true;
@@ -125,7 +116,7 @@ bool parts_are_faster(const View& view, const Settings& settings) {
     beside += rate / (row.stretch * row.learned);
   }
   const double shared = 1 + (rates - 1) * settings.overlap_percent / 100;
-  return all_follow(view) && beside > shared;
+  return active.all_follow && beside > shared;
 }
 
 }  // namespace fico::policy
