@@ -96,7 +96,8 @@ nb::dict tenant_row(const Arena& arena, std::uint32_t slot) {
   row["remaining_us"] = tenant.remaining_us.load();
   fico::policy::Row said{};
   std::uint64_t seen = 0;
-  const bool decides = tenant.row.read(said, seen);
+  // A row of zeros is of a tenant that has decided nothing yet.
+  const bool decides = tenant.row.read(said, seen) && said.learned > 0;
   row["learned"] = decides ? said.learned : 1.0F;
   row["late"] = decides && said.late;
   row["memory_bytes"] = tenant.memory_bytes;

@@ -24,8 +24,8 @@ struct Sms {
 static_assert(std::is_trivially_copyable_v<Sms>);
 
 // Alone on units [lo, hi), in µs. The last unit of an H200 has 12 SMs and the others 8: it is what
-// they have left of several GPCs. Large clusters find no room there, and others
-// are as much faster as there are more SMs (docs/driver-facts.md).
+// they have left of several GPCs. Large clusters find no room there, and others are as much faster
+// as there are more SMs (docs/driver-facts.md).
 inline double placed_us(const Kernel& kernel, std::uint32_t lo, std::uint32_t hi, const Sms& sms) {
   const std::uint32_t last = hi - lo - 1;
   const double first_us = kernel.duration_us[last];

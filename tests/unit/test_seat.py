@@ -71,6 +71,7 @@ def test_a_tenant_learns_how_long_its_works_take_on_units_of_its_own(
 ) -> None:
     made = session()
     a, b = made.seats
+    assert [row["learned"] for row in made.arena.tenants()] == [1.0, 1.0]
     light = synthetic("mobilenet_v2")
     assert claimed_us(a, light) == 0  # it is alone, and claims nothing
     b.begin(0, synthetic("vgg16"))
