@@ -59,7 +59,7 @@ seconds, only one."""
 _PLAIN = ("mps", "mps-quota", "timeslice")
 _CORES_EACH = 2
 _ALONE_S = 0.3
-_LEAD_S = 0.05
+_LEAD_S = 0.02
 _ANSWERS_WITHIN_S = 60.0
 _BUILT = ("graphs_rebuilt",)
 _FALL_BACKS = ("open_", "driver_errors", "unscheduled_", "unsegmented_")
