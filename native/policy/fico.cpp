@@ -11,7 +11,7 @@
 // Source: Chen and Qiu, Optimizing Concurrent Inferences with Fine-grained GPU Sharing (poster);
 // docs/policy.md has the model, the promise and where it can fail.
 // Settings: span_us, parts_span_us, span_percent, overlap_percent, wait_us, target_percent,
-// reclaim_percent, credit_percent, late_percent, linger_us, order, split.
+// reclaim_percent, credit_percent, late_percent, linger_us, first_us, order, split.
 // Limits: a work on the device is never taken back, so a tenant waits up to one piece of others.
 // Without a profile of everybody in a request all units are shared in order.
 #include "policy/builtin.hpp"
@@ -40,7 +40,8 @@ class Fico final : public Policy {
     double reclaim_percent = 100;
     double credit_percent = 50;
     double late_percent = 5;
-    double linger_us = 50;
+    double linger_us = 150;
+    double first_us = 50;
     bool order = true;
     bool split = true;
   };
@@ -67,9 +68,9 @@ class Fico final : public Policy {
       Field{"late_percent", &Settings::late_percent, -100.0, 1000.0,
             "How much longer than on its slice a request may become by waiting."},
       Field{"linger_us", &Settings::linger_us, 0.0, 1e6,
-            "How long the part of a tenant that has ended a request is left free for the next, and "
-            "how "
-            "long the first piece is of who has waited for it."},
+            "How long the part of a tenant that has ended a request is left free for the next."},
+      Field{"first_us", &Settings::first_us, 0.0, 1e6,
+            "How long the first piece is of who has let a request go first that has just ended."},
       flag("order", &Settings::order, "Priority by place in the order."),
       flag("split", &Settings::split, "Parts where they are faster.")};
   explicit Fico(Settings settings) : settings_(settings) {}
@@ -86,10 +87,9 @@ class Fico final : public Policy {
     if ((active.slots & ~bit(view.self)) == 0) {
       sharers = lingering(view);
       grant.span_us = span_us(view, false);
-      if (sharers != 0 || has_waited(view)) {
-        grant.span_us = std::min(grant.span_us, settings_.linger_us);
-      }
+      if (has_waited(view)) grant.span_us = std::min(grant.span_us, settings_.first_us);
       if (sharers == 0) return grant;
+      grant.span_us = std::min(grant.span_us, settings_.linger_us);
     } else if (settings_.split && parts_are_faster(view, active, settings_)) {
       const double until_us = alone_until_us(view, active.first);
       if (until_us > view.now_us && active.first != view.self) return Grant::hold(until_us);
@@ -169,7 +169,7 @@ class Fico final : public Policy {
     for (std::uint32_t slot = 0; slot < view.count; ++slot) {
       if (slot == view.self || !view.members[slot].present) continue;
       const double ended_us = view.rows[slot].since_us;
-      if (own.since_us < ended_us && view.now_us < ended_us + settings_.linger_us) return true;
+      if (own.since_us < ended_us && view.now_us < ended_us + settings_.first_us) return true;
     }
     return false;
   }

@@ -18,7 +18,7 @@ DEVICES = {
     "emulated": "real processes on the emulated GPU",
     "cuda": "real processes on a GPU",
 }
-LIVE_ROUNDS = 3
+LIVE_ROUNDS = 2
 """Of real processes, where nothing else is asked for: enough to see a drift."""
 
 

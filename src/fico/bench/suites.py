@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -45,6 +46,16 @@ class Suite:
     def models(self) -> tuple[str, ...]:
         """Names of all models, sorted."""
         return tuple(sorted({str(model) for cell in self.cells for model in cell.models}))
+
+    def only(self, texts: Sequence[str]) -> Suite:
+        """With those cells whose name has one of these texts in it. UsageError if there is none."""
+        cells = tuple(cell for cell in self.cells if any(text in cell.name for text in texts))
+        if not cells:
+            raise UsageError(
+                f"no cell of {self.name} has {' or '.join(map(repr, texts))} in its name",
+                f"names are like {self.cells[0].name}",
+            )
+        return replace(self, cells=cells)
 
 
 def suites() -> tuple[Suite, ...]:

@@ -68,13 +68,18 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         "--requests", type=int, metavar="N", help="least of each tenant; default: the suite's"
     )
     parser.add_argument(
+        "--cells",
+        metavar="TEXT,...",
+        help="only those whose name has one of these texts in it; default: all",
+    )
+    parser.add_argument(
         "--workers", type=int, default=0, metavar="N", help="of the simulator; default: one a core"
     )
     parser.add_argument(
         "--rounds",
         type=int,
         metavar="N",
-        help="run each cell in N parts, its policies in turn; default: 1 in the simulator, else 3",
+        help="run each cell in N parts, its policies in turn; default: 1 in the simulator, else 2",
     )
     parser.add_argument(
         "--budget-s",
@@ -190,7 +195,8 @@ def _measure(arguments: argparse.Namespace, policies: Sequence[Policy]) -> dict[
 
     _check_numbers(arguments)
     suite = find_suite(arguments.suite)
-    device = open_device(arguments.device, suite.models, arguments.profiles, arguments.timeline)
+    wanted = suite if arguments.cells is None else suite.only(arguments.cells.split(","))
+    device = open_device(arguments.device, wanted.models, arguments.profiles, arguments.timeline)
     for policy in policies:
         device.check(policy)
     if isinstance(device, LiveDevice):
@@ -206,9 +212,9 @@ def _measure(arguments: argparse.Namespace, policies: Sequence[Policy]) -> dict[
         with _progress() as report:
             if isinstance(device, LiveDevice):
                 with device:
-                    left = run_live(suite, policies, device, store, arguments.budget_s, report)
+                    left = run_live(wanted, policies, device, store, arguments.budget_s, report)
             else:
-                run_suite(suite, policies, device, store, arguments.workers, report)
+                run_suite(wanted, policies, device, store, arguments.workers, report)
     except KeyboardInterrupt:
         write_summary(store, suite)
         print(f"stopped: what was done is in {arguments.out}, and the same command goes on")
@@ -216,7 +222,7 @@ def _measure(arguments: argparse.Namespace, policies: Sequence[Policy]) -> dict[
     finally:
         store.close()
     if left:
-        print(f"the time is up: {left} of {len(suite.cells)} cells are left for the same command")
+        print(f"the time is up: {left} of {len(wanted.cells)} cells are left for the same command")
     return write_summary(store, suite)
 
 
