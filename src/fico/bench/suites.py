@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -47,12 +48,16 @@ class Suite:
         """Names of all models, sorted."""
         return tuple(sorted({str(model) for cell in self.cells for model in cell.models}))
 
-    def only(self, texts: Sequence[str]) -> Suite:
-        """With those cells whose name has one of these texts in it. UsageError if there is none."""
-        cells = tuple(cell for cell in self.cells if any(text in cell.name for text in texts))
+    def only(self, patterns: Sequence[str]) -> Suite:
+        """With those cells whose name is like one of these (fnmatch). UsageError if none is."""
+        cells = tuple(
+            cell
+            for cell in self.cells
+            if any(fnmatchcase(cell.name, pattern) for pattern in patterns)
+        )
         if not cells:
             raise UsageError(
-                f"no cell of {self.name} has {' or '.join(map(repr, texts))} in its name",
+                f"no cell of {self.name} is like {' or '.join(map(repr, patterns))}",
                 f"names are like {self.cells[0].name}",
             )
         return replace(self, cells=cells)

@@ -69,8 +69,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--cells",
-        metavar="TEXT,...",
-        help="only those whose name has one of these texts in it; default: all",
+        metavar="PATTERN,...",
+        help="only those with such a name, as of files: '4x*,*_closed'; default: all",
     )
     parser.add_argument(
         "--workers", type=int, default=0, metavar="N", help="of the simulator; default: one a core"
