@@ -1,5 +1,6 @@
 #include "cuda/partitions.hpp"
 
+#include "base/limit.hpp"
 #include "cuda/driver.hpp"
 
 namespace fico::cuda {
@@ -34,6 +35,11 @@ bool PartitionPool::open(CUdevice device, const std::uint32_t* sms_per_unit,
   device_ = device;
   units_ = std::move(units);
   return true;
+}
+
+std::size_t PartitionPool::capacity() {
+  static const std::size_t most = base::limit("FICO_PARTITIONS", kCapacity);
+  return most;
 }
 
 Partition* PartitionPool::find(std::uint32_t lo, std::uint32_t hi) const {

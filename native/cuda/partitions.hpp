@@ -39,6 +39,8 @@ class PartitionPool {
   // Some 5.5 MiB of GPU memory each with a stream, and a tenant is to cost less than 100 MiB.
   // Quotas that change more often than that are followed all the same, and counted.
   static constexpr std::size_t kCapacity = 12;
+  // That, or FICO_PARTITIONS: policies that size every kernel use two or three times as many.
+  static std::size_t capacity();
 
   // Splits the device as the session's arena says. False if the driver splits it otherwise.
   bool open(CUdevice device, const std::uint32_t* sms_per_unit, std::uint32_t unit_count);
@@ -53,7 +55,7 @@ class PartitionPool {
   Partition* add(std::unique_ptr<Partition> partition);
 
   bool is_open() const { return !units_.empty(); }
-  bool is_full() const { return partitions_.size() >= kCapacity; }
+  bool is_full() const { return partitions_.size() >= capacity(); }
   const std::vector<std::unique_ptr<Partition>>& partitions() const { return partitions_; }
 
   // Ends all; their streams have been destroyed. With `destroy` in the driver too: otherwise the

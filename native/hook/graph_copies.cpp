@@ -1,11 +1,10 @@
 #include "hook/graph_copies.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
 #include <cstring>
 
-#include "base/log.hpp"
+#include "base/limit.hpp"
 #include "hook/builder.hpp"
 #include "hook/graph_nodes.hpp"
 #include "hook/pacer.hpp"
@@ -38,16 +37,7 @@ bool GraphCopies::builds_at_launch() {
 }
 
 std::size_t GraphCopies::max_nodes() {
-  static const std::size_t most = [] {
-    std::size_t nodes = kMaxNodes;
-    const char* text = std::getenv("FICO_GRAPH_NODES");  // NOLINT(concurrency-mt-unsafe)
-    if (text == nullptr) return nodes;
-    const char* end = text + std::strlen(text);
-    const auto read = std::from_chars(text, end, nodes);
-    if (read.ec == std::errc{} && read.ptr == end) return nodes;
-    base::log_line("FICO_GRAPH_NODES is '%s', not a number: %zu are kept", text, kMaxNodes);
-    return kMaxNodes;
-  }();
+  static const std::size_t most = base::limit("FICO_GRAPH_NODES", kMaxNodes);
   return most;
 }
 

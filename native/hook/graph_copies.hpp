@@ -75,8 +75,8 @@ class GraphCopies : public std::enable_shared_from_this<GraphCopies> {
  private:
   // So many nodes are kept in instances, of all graphs of the process together: some 8 KiB of GPU
   // memory each. The place of a graph that was not used for longest is given up for another, but
-  // not the one that a graph used last. Four tenants of densenet201 (957 nodes) use 12 places each;
-  // with a third of this they built them over and over (docs/live.md, "Graphs in pieces").
+  // not the one that a graph used last. Beside three others densenet201 (957 nodes) uses some ten
+  // places; with a third of this it built them over and over (docs/live.md, "Graphs in pieces").
   static constexpr std::size_t kMaxNodes = 48'000;
   // That, or FICO_GRAPH_NODES.
   static std::size_t max_nodes();

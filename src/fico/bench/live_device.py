@@ -62,7 +62,10 @@ _ALONE_S = 0.3
 _LEAD_S = 0.02
 _ANSWERS_WITHIN_S = 60.0
 _BUILT = ("graphs_rebuilt",)
-_FALL_BACKS = ("open_", "driver_errors", "unscheduled_", "unsegmented_")
+_FALL_BACKS = ("open_", "driver_errors", "unscheduled_", "unsegmented_", "near_")
+# A server has what every policy has asked for, turn after turn: as much room as none of them fills
+# alone, so that no policy finds another's partitions, or has its graphs built anew each time.
+_ROOM = {"FICO_PARTITIONS": "136", "FICO_GRAPH_NODES": "200000"}
 
 
 class LiveDevice:
@@ -153,7 +156,7 @@ class LiveDevice:
         return [*python, "fico.bench.programs.emulated_server", str(file)]
 
     def _settings(self) -> dict[str, str]:
-        settings = {}
+        settings = dict(_ROOM)
         if self.timeline is not None:
             settings["FICO_TIMELINE"] = str(self.timeline.absolute())
         if self.name == EMULATED:
