@@ -54,7 +54,7 @@ class Seat {
   bool has_company() const { return seat_.has_company(); }
   std::size_t works() const { return plan_.work.size(); }
   double claimed_us() const { return seat_.claimed_us(); }
-  void learn(double ratio) { seat_.learn(ratio); }
+  void learn(double took_us, double claimed_us) { seat_.learn(took_us, claimed_us); }
   double slice_us() const { return seat_.slice_us(); }
 
  private:
@@ -74,7 +74,7 @@ void add_seat(nb::module_& m) {
       .def("advance", &Seat::advance, "now_us"_a)
       .def("end", &Seat::end, "now_us"_a)
       .def("beat", &Seat::beat)
-      .def("learn", &Seat::learn, "ratio"_a)
+      .def("learn", &Seat::learn, "took_us"_a, "claimed_us"_a)
       .def_prop_ro("claimed_us", &Seat::claimed_us)
       .def_prop_ro("slice_us", &Seat::slice_us)
       .def_prop_ro("works", &Seat::works)

@@ -192,9 +192,7 @@ void Pacer::learn(const Mark& ended, double took_us) {
     const double ratio = std::clamp(took_us / ended.takes_us, kLeastRatio, kMostRatio);
     took_ratio_ += kLearning * (ratio - took_ratio_);
   }
-  if (ended.claimed_us > 0) {
-    seat_->learn(std::clamp(took_us / ended.claimed_us, kLeastRatio, kMostRatio));
-  }
+  if (ended.claimed_us > 0) seat_->learn(took_us, ended.claimed_us);
 }
 
 template <class HasRoom>

@@ -64,7 +64,7 @@ struct alignas(64) Row {
   // Its request began as soon as the one before had ended, or is one of a loop that has paused
   // once.
   bool follows : 1 = false;
-  bool late : 1 = false;  // its requests took longer than on its slice where all units were shared
+  bool crowded : 1 = false;  // its requests take longer than on its slice where all share all units
   Phase phase = Phase::kIdle;
 };
 static_assert(std::is_trivially_copyable_v<Row> && std::is_trivially_copyable_v<Member>);

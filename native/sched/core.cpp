@@ -14,17 +14,8 @@ constexpr double kMostDebt = 0.25;
 constexpr double kMostCredit = 1;
 // The part of what it is owed that counts for the next request: estimates err.
 constexpr double kKept = 0.8;
-// How fast a tenant learns what profiles and `stretch` say too little or too much of.
-constexpr double kLearning = 0.05;
-constexpr double kMostLearned = 2;
-// From when on sharing counts as too slow, which is what the promise leaves (docs/policy.md), and
-// from when on no more. While it does nothing new is learned of it: it is tried again after 300 to
-// 500 requests.
-constexpr double kLate = 1.02;
-constexpr double kInTime = 1;
-constexpr double kForgetting = 0.001;
-// One request says no more than this: it may have waited for what has nothing to do with others.
-constexpr double kMostLate = 1.25;
+// A piece counts as no more of a difference than this: it may have waited for something else.
+constexpr double kMostRatio = 2;
 // What neighbours cost on units of its own: so much for each kernel, and so much of sensitivity
 // times pressure (docs/policy.md says from what).
 constexpr double kSharedGap_us = 0.9;
@@ -63,12 +54,12 @@ void Core::join(std::uint32_t slot, Units own, std::int32_t priority) {
   kind_[slot] = nullptr;
   followed_[slot] = 0;
   board_.count = std::max(board_.count, slot + 1);
-  forget();
+  learning_.forget();
 }
 
 void Core::leave(std::uint32_t slot) {
   board_.members[slot].present = false;
-  forget();
+  learning_.forget();
   plans_[slot] = nullptr;
   facts_[slot] = nullptr;
   requests_[slot] = nullptr;
@@ -84,7 +75,7 @@ void Core::leave(std::uint32_t slot) {
 
 void Core::change_quota(std::uint32_t slot, Units own) {
   board_.members[slot].own = own;
-  forget();
+  learning_.forget();
   if (plans_[slot]) set_position(slot, position_[slot]);
 }
 
@@ -113,7 +104,7 @@ void Core::set_position(std::uint32_t slot, std::uint32_t work) {
   row.remaining_us = next.remaining_us[all_];
   const std::uint32_t own = std::clamp(board_.members[slot].own.size(), 1U, all_ + 1);
   row.stretch = stretch(slot);
-  row.learned = static_cast<float>(kind_[slot]->apart);
+  row.learned = static_cast<float>(kind_[slot]->apart());
   row.remaining_own_us = next.remaining_us[own - 1] * row.stretch * row.learned;
 }
 
@@ -141,33 +132,13 @@ float Core::stretch(std::uint32_t slot) const {
 
 void Core::use(const policy::Policy& policy) {
   policy_ = &policy;
-  forget();
-}
-
-void Core::forget() {
-  for (auto& kinds : learned_) std::ranges::fill(kinds, Learned{});
-}
-
-// Of a kind that is not known it forgets the one that it met first.
-Core::Learned& Core::learned_of(std::uint32_t slot, const Plan& plan) {
-  auto& kinds = learned_[slot];
-  const auto known = std::ranges::find(kinds, &plan, &Learned::plan);
-  if (known != std::end(kinds)) return *known;
-  std::ranges::rotate(kinds, std::begin(kinds) + 1);
-  const Units own = board_.members[slot].own;
-  double apart = 1;
-  if (own.size() > 0) {
-    const profile::Kernel& facts = plan.request.facts;
-    apart =
-        profile::placed_us(facts, own.lo, own.hi, board_.sms) / facts.duration_us[own.size() - 1];
-  }
-  return kinds[kKinds - 1] = {.plan = &plan, .apart = apart};
+  learning_.forget();
 }
 
 void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
   plans_[slot] = &plan;
   requests_[slot] = &plan.request;
-  kind_[slot] = &learned_of(slot, plan);
+  kind_[slot] = &learning_.of(slot, plan, board_.members[slot].own, board_.sms);
   Row& row = board_.rows[slot];
   // On its own slice this request would begin when the one before it ended there. What that ended
   // late here, less the time since, it is owed.
@@ -183,8 +154,9 @@ void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
   row.begin_us = now_us;
   row.request_us = row.remaining_us;
   const double own_us = row.remaining_own_us;
+  slice_us_[slot] = own_us;
   shares_us_[slot] = row.stretch > kAlone ? own_us : 0;
-  row.late = kind_[slot]->late;
+  row.crowded = kind_[slot]->is_crowded();
   row.due_us = now_us + std::min(credit_us, kMostCredit * own_us) -
                std::min(debt_us, kMostDebt * own_us) + own_us;
 }
@@ -261,26 +233,22 @@ double Core::claimed_us(std::uint32_t slot) const {
   return std::max(0.0, expected_us * row.stretch * row.learned);
 }
 
-void Core::learn(std::uint32_t slot, double ratio) {
-  if (kind_[slot] == nullptr) return;
-  double& learned = kind_[slot]->apart;
-  learned = std::clamp(learned * (1 + kLearning * (ratio - 1)), 1 / kMostLearned, kMostLearned);
+void Core::learn(std::uint32_t slot, double took_us, double claimed_us) {
+  if (kind_[slot] == nullptr || claimed_us <= 0 || slice_us_[slot] <= 0) return;
+  const double ratio = std::clamp(took_us / claimed_us, 1 / kMostRatio, kMostRatio);
+  kind_[slot]->took_apart(ratio, std::min(1.0, claimed_us / slice_us_[slot]));
 }
 
 void Core::learn_sharing(double now_us, std::uint32_t slot) {
-  Learned& kind = *kind_[slot];
   if (shares_us_[slot] > 0) {
-    const double took_us = now_us - board_.rows[slot].begin_us;
-    kind.shared += kLearning * (std::min(took_us / shares_us_[slot], kMostLate) - kind.shared);
-  } else if (kind.late) {
-    kind.shared += kForgetting * (Learned{}.shared - kind.shared);
+    kind_[slot]->took_shared((now_us - board_.rows[slot].begin_us) / shares_us_[slot]);
+  } else {
+    kind_[slot]->did_not_share();
   }
-  kind.late = kind.shared > (kind.late ? kInTime : kLate);
 }
 
 void Core::completed(double now_us, std::uint32_t slot) {
-  const double expected_us = claimed_us(slot);
-  if (expected_us > 0) learn(slot, (now_us - board_.rows[slot].since_us) / expected_us);
+  learn(slot, now_us - board_.rows[slot].since_us, claimed_us(slot));
   advance(now_us, slot);
 }
 

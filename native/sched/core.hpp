@@ -9,6 +9,7 @@
 
 #include "policy/policy.hpp"
 #include "profile/placed.hpp"
+#include "sched/learning.hpp"
 #include "sched/work.hpp"
 
 namespace fico::sched {
@@ -67,9 +68,9 @@ class Core {
   // By the estimate, how long the works of the last decision take beside others on the units that
   // they claim; 0 if they claim none.
   double claimed_us(std::uint32_t slot) const;
-  // Works on units of their own took so many times as long as `claimed_us`. What a tenant learns is
-  // kept for each kind of request, until the policy, the tenants or their slices change.
-  void learn(std::uint32_t slot, double ratio);
+  // Works on units of their own took so long, where `claimed_us` was expected. What a tenant learns
+  // is kept for each kind of request, until the policy, the tenants or their slices change.
+  void learn(std::uint32_t slot, double took_us, double claimed_us);
   // How long the present request takes on the tenant's slice, from now on.
   double slice_us(std::uint32_t slot) const { return board_.rows[slot].remaining_own_us; }
   // How long the request takes says nothing of such requests.
@@ -80,19 +81,6 @@ class Core {
   const Board& board() const { return board_; }
 
  private:
-  // What a tenant has learned of one kind of request.
-  struct Learned {
-    const Plan* plan = nullptr;
-    double apart = 1;  // Row::learned; at first what the place of its slice says
-    // How long it takes where all units are shared, over its time on the slice: a running mean, and
-    // whether that is too long.
-    double shared = 0.95;
-    bool late = false;
-  };
-  static constexpr std::uint32_t kKinds = 4;  // that a tenant remembers
-
-  Learned& learned_of(std::uint32_t slot, const Plan& plan);
-  void forget();
   void learn_sharing(double now_us, std::uint32_t slot);
   void set_position(std::uint32_t slot, std::uint32_t work);
   float stretch(std::uint32_t slot) const;
@@ -107,8 +95,9 @@ class Core {
   const policy::Request* requests_[policy::kMaxTenants] = {};
   std::uint32_t granted_to_[policy::kMaxTenants] = {};
   std::uint32_t position_[policy::kMaxTenants] = {};
-  Learned learned_[policy::kMaxTenants][kKinds] = {};
-  // Its time on its slice, if the request began beside others and shares all units.
+  Learning learning_;
+  double slice_us_[policy::kMaxTenants] = {};  // of the whole request, on its slice
+  // The same, if the request began beside others and shares all units.
   double shares_us_[policy::kMaxTenants] = {};
   Learned* kind_[policy::kMaxTenants] = {};           // of the request, or of the last one
   std::uint32_t followed_[policy::kMaxTenants] = {};  // requests in a row that began at once

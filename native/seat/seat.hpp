@@ -37,7 +37,7 @@ class Seat {
   void advance(double now_us);
   // As Core::claimed_us(), of the last decision, and Core::learn().
   double claimed_us() const { return core_->claimed_us(slot_); }
-  void learn(double ratio) { core_->learn(slot_, ratio); }
+  void learn(double took_us, double claimed_us) { core_->learn(slot_, took_us, claimed_us); }
   double slice_us() const { return core_->slice_us(slot_); }
   void disregard() { core_->disregard(slot_); }
   // The program is somewhere else in its request than the decisions say.

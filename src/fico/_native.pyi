@@ -37,7 +37,7 @@ class TenantRow(TypedDict):
     """Of the present request, alone on all units."""
     learned: float
     """How many times as long as the profiles say its works take on units of its own."""
-    late: bool
+    crowded: bool
     """Whether its requests took longer than on its slice where all units were shared."""
     memory_bytes: int
     """Limit set at start; 0 is none."""
@@ -163,7 +163,7 @@ class Seat:
         """The request has ended."""
     def beat(self) -> None:
         """Give a sign of life."""
-    def learn(self, ratio: float) -> None:
+    def learn(self, took_us: float, claimed_us: float) -> None:
         """Works on units of its own took so many times as long as `claimed_us`."""
     claimed_us: float
     """By the estimate, how long the last decision takes on the units that it claims; else 0."""

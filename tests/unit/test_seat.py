@@ -66,6 +66,14 @@ def claimed_us(a: _native.Seat, trace: _native.SimTrace) -> float:
     return expected_us
 
 
+def slice_us(a: _native.Seat, trace: _native.SimTrace) -> float:
+    """What a request is expected to take on the tenant's slice."""
+    a.begin(10, trace)
+    expected_us = a.slice_us
+    a.end(20)
+    return expected_us
+
+
 def test_a_tenant_learns_how_long_its_works_take_on_units_of_its_own(
     session: Callable[..., Session],
 ) -> None:
@@ -78,14 +86,26 @@ def test_a_tenant_learns_how_long_its_works_take_on_units_of_its_own(
     b.want(0)
     before_us = claimed_us(a, light)
     assert before_us > 0
-    for _ in range(50):
-        a.learn(0.9)
-    learned_us = claimed_us(a, light)
-    assert 0.75 * before_us < learned_us < 0.8 * before_us
-    a.learn(1.0)
-    assert claimed_us(a, light) == learned_us
-    row = next(row for row in made.arena.tenants() if row["name"] == "t0")
-    assert row["learned"] == pytest.approx(learned_us / before_us)
+
+    def learned() -> float:
+        expected_us = claimed_us(a, light)
+        row = next(row for row in made.arena.tenants() if row["name"] == "t0")
+        assert row["learned"] == pytest.approx(expected_us / before_us)
+        return expected_us / before_us
+
+    def took(ratio: float, share: float = 1.0) -> None:
+        expected_us = share * slice_us(a, light)
+        a.learn(ratio * expected_us, expected_us)
+
+    took(1.1)
+    assert learned() == pytest.approx(1.05)  # the first one counts as much as the profile
+    for _ in range(40):
+        took(1.0)
+    assert learned() == pytest.approx(1.05)
+    took(1.2)
+    assert learned() == pytest.approx(1.05 * 1.01)  # a later one a twentieth
+    took(0.8, share=0.1)
+    assert learned() == pytest.approx(1.05 * 1.01 * 0.999)  # and a tenth of it a tenth of that
 
 
 @pytest.mark.parametrize("change", ["quota", "neighbour", "policy"])
@@ -100,7 +120,7 @@ def test_what_was_learned_is_of_the_present_company(
     b.want(0)
     claimed_us(a, trace)
     for _ in range(50):
-        a.learn(0.9)
+        a.learn(0.9 * slice_us(a, trace), slice_us(a, trace))
     claimed_us(a, trace)
 
     def learned() -> float:
@@ -118,7 +138,7 @@ def test_what_was_learned_is_of_the_present_company(
     assert learned() == pytest.approx(1.0, abs=0.15)  # what the place of its slice says
 
 
-def test_who_is_late_where_all_units_are_shared_gets_its_part(
+def test_who_is_crowded_where_all_units_are_shared_gets_its_part(
     session: Callable[..., Session],
 ) -> None:
     """GIVEN equal tenants that share all units WHEN requests take longer than on the slice THEN
@@ -143,10 +163,9 @@ def test_who_is_late_where_all_units_are_shared_gets_its_part(
         return piece[2]
 
     assert not any(has_part(lasts=0.9) for _ in range(20))
-    assert not any(has_part(lasts=1.3) for _ in range(3))  # that may happen
-    late = [has_part(lasts=1.3) for _ in range(20)]
-    assert late[-1]
-    assert not late[0]
+    crowded = [has_part(lasts=1.3) for _ in range(20)]
+    assert not any(crowded[:3])  # that may happen
+    assert crowded[-1]
     again = [has_part(lasts=1.0) for _ in range(2000)]
     assert again[:300] == [True] * 300
     assert not again[-1]

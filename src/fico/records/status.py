@@ -43,7 +43,7 @@ class TenantStatus:
     learned: float
     """How many times as long as the profiles say its works take on units of its own; 1: nothing was
     learned."""
-    late: bool
+    crowded: bool
     """Whether its requests took longer than on its slice where all units were shared: policy fico
     gives such a tenant a part."""
     counters: dict[str, int]

@@ -72,7 +72,7 @@ def tenant_status(row: _native.TenantRow) -> TenantStatus:
         request=row["progress"] if row["progress"][0] else None,
         remaining_us=row["remaining_us"] if row["progress"][0] else None,
         learned=row["learned"],
-        late=row["late"],
+        crowded=row["crowded"],
         counters=dict(counters),
         fall_backs=fall_backs,
         notes=tuple(row["notes"]),
