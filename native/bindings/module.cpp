@@ -99,7 +99,7 @@ nb::dict tenant_row(const Arena& arena, std::uint32_t slot) {
   // A row of zeros is of a tenant that has decided nothing yet.
   const bool decides = tenant.row.read(said, seen) && said.learned > 0;
   row["learned"] = decides ? said.learned : 1.0F;
-  row["crowded"] = decides && said.crowded;
+  row["crowded"] = decides && (said.crowded || said.crowded_loop);
   row["memory_bytes"] = tenant.memory_bytes;
   row["joined_s"] = seconds(tenant.joined_ns);
   row["counters"] = counters;

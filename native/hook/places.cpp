@@ -52,6 +52,7 @@ void make_partition_soon(Context& context, std::uint32_t lo, std::uint32_t hi) {
     const std::lock_guard lock(context.pool_mutex);
     std::erase(context.ordered, wanted);
     if (made != nullptr) {
+      if (context.pool.is_full()) Tenant::self().count(Counter::extra_partitions);
       context.pool.add(std::move(made));
       Tenant::self().count(Counter::partitions_created);
     } else {

@@ -111,7 +111,8 @@ bool parts_are_faster(const View& view, const Active& active, const Settings& se
     const double wait_us = std::min(settings.wait_us, active.kernels.of_others_us(slot) / 2);
     const double first_us = all_us + wait_us * view.request[slot]->kernels;
     const Row& row = view.rows[slot];
-    if (row.crowded || first_us > part_us * row.stretch) return true;
+    const bool crowded = active.all_follow ? row.crowded_loop : row.crowded;
+    if (crowded || first_us > part_us * row.stretch) return true;
     rates += rate;
     beside += rate / (row.stretch * row.learned);
   }

@@ -64,7 +64,10 @@ struct alignas(64) Row {
   // Its request began as soon as the one before had ended, or is one of a loop that has paused
   // once.
   bool follows : 1 = false;
-  bool crowded : 1 = false;  // its requests take longer than on its slice where all share all units
+  // Its requests take longer than on its slice where all share all units: among closed loops, as
+  // one of them; and else.
+  bool crowded_loop : 1 = false;
+  bool crowded : 1 = false;
   Phase phase = Phase::kIdle;
 };
 static_assert(std::is_trivially_copyable_v<Row> && std::is_trivially_copyable_v<Member>);

@@ -130,6 +130,15 @@ float Core::stretch(std::uint32_t slot) const {
   return static_cast<float>(stretch);
 }
 
+// Whether all requests there began as soon as the ones before had ended.
+bool Core::all_follow() const {
+  for (std::uint32_t slot = 0; slot < board_.count; ++slot) {
+    const Row& row = board_.rows[slot];
+    if (row.phase != Phase::kIdle && !row.follows) return false;
+  }
+  return true;
+}
+
 void Core::use(const policy::Policy& policy) {
   policy_ = &policy;
   learning_.forget();
@@ -156,7 +165,9 @@ void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
   const double own_us = row.remaining_own_us;
   slice_us_[slot] = own_us;
   shares_us_[slot] = row.stretch > kAlone ? own_us : 0;
-  row.crowded = kind_[slot]->is_crowded();
+  row.crowded_loop = kind_[slot]->in_loops.is_crowded();
+  row.crowded = kind_[slot]->among_others.is_crowded();
+  in_loops_[slot] = all_follow();
   row.due_us = now_us + std::min(credit_us, kMostCredit * own_us) -
                std::min(debt_us, kMostDebt * own_us) + own_us;
 }
@@ -240,10 +251,12 @@ void Core::learn(std::uint32_t slot, double took_us, double claimed_us) {
 }
 
 void Core::learn_sharing(double now_us, std::uint32_t slot) {
+  Learned& kind = *kind_[slot];
+  Sharing& sharing = in_loops_[slot] ? kind.in_loops : kind.among_others;
   if (shares_us_[slot] > 0) {
-    kind_[slot]->took_shared((now_us - board_.rows[slot].begin_us) / shares_us_[slot]);
+    sharing.took((now_us - board_.rows[slot].begin_us) / shares_us_[slot]);
   } else {
-    kind_[slot]->did_not_share();
+    sharing.did_not();
   }
 }
 

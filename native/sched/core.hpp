@@ -84,6 +84,7 @@ class Core {
   void learn_sharing(double now_us, std::uint32_t slot);
   void set_position(std::uint32_t slot, std::uint32_t work);
   float stretch(std::uint32_t slot) const;
+  bool all_follow() const;
   policy::View view(double now_us, std::uint32_t slot) const;
   policy::Grant confirmed(const policy::View& view, policy::Grant grant) const;
 
@@ -99,6 +100,7 @@ class Core {
   double slice_us_[policy::kMaxTenants] = {};  // of the whole request, on its slice
   // The same, if the request began beside others and shares all units.
   double shares_us_[policy::kMaxTenants] = {};
+  bool in_loops_[policy::kMaxTenants] = {};           // it began among closed loops, as one of them
   Learned* kind_[policy::kMaxTenants] = {};           // of the request, or of the last one
   std::uint32_t followed_[policy::kMaxTenants] = {};  // requests in a row that began at once
 };

@@ -26,20 +26,20 @@ double weight(double& seen, double share) {
 
 }  // namespace
 
-void Learned::took_apart(double ratio, double share) {
-  const double by = 1 + weight(apart_seen_, share) * (ratio - 1);
-  apart_ = std::clamp(apart_ * by, 1 / kMostLearned, kMostLearned);
+void Sharing::took(double ratio) {
+  mean_ += weight(seen_, 1) * (std::min(ratio, kMostShared) - mean_);
+  crowded_ = mean_ > (crowded_ ? kInTime : kCrowded);
 }
 
-void Learned::took_shared(double ratio) {
-  shared_ += weight(shared_seen_, 1) * (std::min(ratio, kMostShared) - shared_);
-  crowded_ = shared_ > (crowded_ ? kInTime : kCrowded);
-}
-
-void Learned::did_not_share() {
+void Sharing::did_not() {
   if (!crowded_) return;
-  shared_ += kForgetting * (kShared - shared_);
-  crowded_ = shared_ > kInTime;
+  mean_ += kForgetting * (kUsual - mean_);
+  crowded_ = mean_ > kInTime;
+}
+
+void Learned::took_apart(double ratio, double share) {
+  const double by = 1 + weight(seen_, share) * (ratio - 1);
+  apart_ = std::clamp(apart_ * by, 1 / kMostLearned, kMostLearned);
 }
 
 Learned& Learning::of(std::uint32_t slot, const Plan& plan, policy::Units own,

@@ -9,37 +9,49 @@
 
 namespace fico::sched {
 
-// Of one kind of request of a tenant: running means of the last requests.
+// How long requests take where all units are shared, over their time on the slice: a mean of the
+// last ones, and whether that is too long.
+class Sharing {
+ public:
+  bool is_crowded() const { return crowded_; }
+  // A request took so many times as long as on the slice.
+  void took(double ratio);
+  // One did not share all units.
+  void did_not();
+
+ private:
+  // What is expected at first: a little less than on the slice. It counts as some requests, so that
+  // one slow request alone makes nobody crowded.
+  static constexpr double kUsual = 0.95;
+  static constexpr double kUsualSeen = 4;
+  double mean_ = kUsual;
+  double seen_ = kUsualSeen;
+  bool crowded_ = false;
+};
+
+// Of one kind of request of a tenant.
 class Learned {
  public:
   Learned() = default;
   Learned(const Plan& plan, double apart) : plan_(&plan), apart_(apart) {}
 
   const Plan* plan() const { return plan_; }
-  // How many times as long its works take on units of its own as `Row::stretch` says.
+  // How many times as long its works take on units of its own as `Row::stretch` says: a mean of the
+  // last requests.
   double apart() const { return apart_; }
-  // Whether it takes longer than on its slice where all units are shared.
-  bool is_crowded() const { return crowded_; }
-
   // Works that are this share of a request took `ratio` times as long as was expected of them,
   // with `apart`.
   void took_apart(double ratio, double share);
-  // A request took `ratio` times as long as on its slice, where all units were shared.
-  void took_shared(double ratio);
-  // One did not share all units.
-  void did_not_share();
+
+  // Closed loops are all there all the time: how long they make each other says nothing of requests
+  // that come and go.
+  Sharing in_loops;
+  Sharing among_others;
 
  private:
-  // What is expected at first: a little less than on the slice. It counts as some requests.
-  static constexpr double kShared = 0.95;
-  static constexpr double kSharedSeen = 3;
-
   const Plan* plan_ = nullptr;
   double apart_ = 1;
-  double apart_seen_ = 1;  // requests, at most as many as the mean is of
-  double shared_ = kShared;
-  double shared_seen_ = kSharedSeen;
-  bool crowded_ = false;
+  double seen_ = 1;  // requests, at most as many as the mean is of
 };
 
 // Of all kinds of all tenants.

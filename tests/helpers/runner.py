@@ -151,9 +151,10 @@ def tenant(
     def start() -> Process:
         env = emulated_env(seed) | dict(more_env or {})
         # Half of them build graphs for a policy's places at the launch, so that none is launched
-        # as the program made it, and keep few; the others in the background, as programs do.
+        # as the program made it, and keep few, of partitions too; the others in the background, as
+        # programs do.
         if seed is not None and seed % 2 == 1:
-            env |= {"FICO_GRAPH_BUILD": "launch", "FICO_GRAPH_NODES": "200"}
+            env |= {"FICO_GRAPH_BUILD": "launch", "FICO_GRAPH_NODES": "200", "FICO_PARTITIONS": "3"}
         made: Tenant = session.start(runner_program(reach), quota_units=quota_units, env=env)
 
         def finish() -> str:

@@ -51,6 +51,38 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
 RUN = ("--profiles", "profiles", "--policies", "mps,static")
 
 
+def test_parts_of_a_suite_are_put_together(cli: Cli, tmp_path: Path) -> None:
+    cli("bench", "run", "smoke", "--out", "whole", *RUN)
+    first = cli("bench", "run", "smoke", "--cells", "2x*_closed,*medium", "--out", "a", *RUN)
+    second = cli("bench", "run", "smoke", "--cells", "*75+25*", "--out", "b", *RUN)
+    assert (first.code, second.code) == (0, 0)
+    assert [len(list((tmp_path / name / "runs").iterdir())) for name in "ab"] == [4, 2]
+    joined = cli("bench", "join", "smoke", "b", "a", "--out", "ab")
+    assert (joined.code, joined.err) == (0, "")
+    summaries = [(tmp_path / name / "summary.json").read_bytes() for name in ("whole", "ab")]
+    assert summaries[0] == summaries[1]
+
+
+def test_parts_that_do_not_belong_together_are_refused(cli: Cli) -> None:
+    cli("bench", "run", "smoke", "--cells", "2x*", "--out", "a", *RUN)
+    cli("bench", "run", "smoke", "--cells", "*_closed", "--out", "b", *RUN)
+    cli("bench", "run", "smoke", "--seed", "2", "--cells", "*75+25*", "--out", "seed2", *RUN)
+    for words, complaint in (
+        (("smoke", "a", "b", "--out", "ab"), "has cell 2xmobilenet_v2-bs8-graph_closed, which"),
+        (("smoke", "a", "seed2", "--out", "as"), "seed2 holds results with seed 2, not 1"),
+        (("poster", "a", "--out", "ap"), "a holds results of smoke, not of poster"),
+        (("smoke", "a", "--out", "b"), "b is there already"),
+        (("smoke", "nothing", "--out", "an"), "nothing holds no results"),
+    ):
+        refused = cli("bench", "join", *words)
+        assert refused.code == 2
+        assert complaint in refused.err
+        assert refused.err.count("\n") == 1
+    none = cli("bench", "run", "smoke", "--cells", "resnet*", "--out", "c", *RUN)
+    assert (none.code, none.err.count("\n")) == (2, 1)
+    assert "no cell of smoke is like 'resnet*'" in none.err
+
+
 def test_smoke_runs_is_gone_on_with_and_is_the_same(cli: Cli, tmp_path: Path) -> None:
     first = cli("bench", "run", "smoke", "--out", "a", *RUN)
     assert (first.code, first.err) == (0, "")

@@ -472,3 +472,24 @@ def test_graphs_in_pieces(pair: tuple[Session, list[Runner]]) -> None:
         if session.arena.policy in ("jumble", "fico"):
             assert counters["segments"] > 0, row
             assert counters["unsegmented_graphs"] > 0, row
+
+
+@pytest.mark.parametrize("most", [1, 100])
+def test_no_more_partitions_than_may_be(tmp_path: Path, most: int) -> None:
+    """GIVEN a policy that asks for other units each time WHEN there are as many partitions as may
+    be THEN the nearest is taken, or one more made where none is near: both are counted."""
+    with Session(tmp_path, "jumble") as session:
+        runner = tenant(session, "jumble", 14, 8, "dlsym", {"FICO_PARTITIONS": str(most)})
+        rule = next(iter(CUT_RULES.values()))
+        lines = [*Buffers().header(), *STREAMS.split("; "), rule]
+        for _ in range(3):
+            check(runner, "\n".join(lines) + "\n")
+        (row,) = session.arena.tenants()
+        counters = row["counters"]
+        assert counters["driver_errors"] == 0
+        if most == 1:
+            assert counters["near_partitions"] + counters["extra_partitions"] > 0
+        else:
+            assert counters["near_partitions"] == counters["extra_partitions"] == 0
+            assert counters["partitions_created"] > 1
+        runner.close()

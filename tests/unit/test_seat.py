@@ -171,6 +171,36 @@ def test_who_is_crowded_where_all_units_are_shared_gets_its_part(
     assert not again[-1]
 
 
+def test_that_closed_loops_crowd_each_other_says_nothing_of_requests_that_come_and_go(
+    session: Callable[..., Session],
+) -> None:
+    """GIVEN equal tenants that have taken longer than on their slices as closed loops WHEN they
+    come with pauses THEN they share all units."""
+    made = session()
+    a, b = made.seats
+    trace = synthetic("vgg16")
+    now_us = 0.0
+
+    def has_part(pause_us: float) -> bool:
+        nonlocal now_us
+        b.begin(now_us, trace)
+        b.want(now_us)
+        a.begin(now_us, trace)
+        piece = a.want(now_us)
+        assert piece is not None
+        now_us += 1.3 * a.slice_us
+        a.end(now_us)
+        b.end(now_us)
+        now_us += pause_us
+        return piece[2]
+
+    loops = [has_part(pause_us=10) for _ in range(30)]
+    assert loops[-1]
+    has_part(pause_us=1000)
+    has_part(pause_us=1000)  # a closed loop that has paused once still is one
+    assert not has_part(pause_us=1000)
+
+
 def test_alone_in_the_session_a_graph_goes_out_whole(session: Callable[..., Session]) -> None:
     (only,) = session(tenants=1).seats
     only.begin(0, synthetic("resnet152"))

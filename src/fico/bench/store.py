@@ -13,8 +13,10 @@ killed goes on from there.
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -114,6 +116,24 @@ class Store:
                 f"{self.folder} has runs at other capacities than {folder}", "choose another --out"
             )
         write_json(self.folder / "capacity.json", dict(sorted((theirs | ours).items())))
+
+    def take_runs(self, folder: Path) -> None:
+        """Take all runs of another folder, of cells that this one does not have.
+
+        UsageError if that holds something else, a cell that is here, or other capacities.
+        """
+        _check_same(folder, read_header(folder), self.header)
+        self.take_capacities(folder)
+        theirs = sorted((folder / "runs").glob("*.parquet"))
+        ours = {_cell_of(path) for path in (self.folder / "runs").glob("*.parquet")}
+        for path in theirs:
+            if _cell_of(path) in ours:
+                raise UsageError(
+                    f"{folder} has cell {_cell_of(path)}, which another folder has too",
+                    "leave one of them out: all policies of a cell are measured together",
+                )
+        for path in theirs:
+            _replace(self.folder / "runs" / path.name, functools.partial(shutil.copyfile, path))
 
     def _capacities(self) -> dict[str, list[float]]:
         return _read_capacities(self.folder)
@@ -262,6 +282,11 @@ def _locked(folder: Path) -> int:
 
 def _models(cell: Cell) -> str:
     return "+".join(map(str, cell.models))
+
+
+def _cell_of(path: Path) -> str:
+    """The name of a run's cell. FicoError as `load_run`."""
+    return load_run(path).cell.name
 
 
 def _check_same(folder: Path, found: Header, wanted: Header) -> None:

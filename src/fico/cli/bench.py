@@ -41,6 +41,10 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
     )
     compare = actions.add_parser("compare", help="show results")
     compare.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="of 'run --out'")
+    join = actions.add_parser("join", help="put parts of a suite together")
+    join.add_argument("suite", help="the name of the suite, or its .toml file")
+    join.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="of 'run --cells'")
+    join.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
     sweep = actions.add_parser("sweep", help="try a policy's settings")
     _add_run_options(sweep)
     sweep.add_argument("policy", help="the policy")
@@ -102,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Do what was asked."""
     if arguments.action == "list":
         return _list_settings() if arguments.settings else _list()
-    actions = {"run": _run, "compare": _compare, "sweep": _sweep}
+    actions = {"run": _run, "compare": _compare, "join": _join, "sweep": _sweep}
     return actions[arguments.action](arguments)
 
 
@@ -180,6 +184,31 @@ def _compare(arguments: argparse.Namespace) -> int:
         print()
         for line in difference_sentences(found):
             print_wrapped(line)
+    return 0
+
+
+def _join(arguments: argparse.Namespace) -> int:
+    from fico.bench.store import Store, read_header
+    from fico.bench.suites import find_suite
+    from fico.bench.summary import write_summary
+    from fico.runtime.errors import UsageError
+
+    if arguments.out.exists():
+        raise UsageError(f"{arguments.out} is there already", "choose another --out")
+    suite = find_suite(arguments.suite)
+    header = read_header(arguments.folders[0])
+    if header.suite != suite.name:
+        raise UsageError(
+            f"{arguments.folders[0]} holds results of {header.suite}, not of {suite.name}",
+            f"say {header.suite}, or its .toml file",
+        )
+    store = Store(arguments.out, header)
+    try:
+        for folder in arguments.folders:
+            store.take_runs(folder)
+        _show(write_summary(store, suite))
+    finally:
+        store.close()
     return 0
 
 
