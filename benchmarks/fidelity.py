@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import calibrate_model
-from fico.bench.fidelity import Difference, differences, order_agrees
+from fico.bench.fidelity import Difference, differences, pairs_in_order
 from fico.bench.store import read_header, read_summary
 
 RESULTS = Path(__file__).parent / "results" / "h200"
@@ -144,13 +144,16 @@ def summed_up(found: list[Difference]) -> dict[str, Any]:
     folders: dict[str | None, list[Difference]] = {}
     for difference in found:
         folders.setdefault(difference.second.get("folder"), []).append(difference)
-    agrees = [right for same in folders.values() for right in order_agrees(same).values()]
+    cells = [pairs for same in folders.values() for pairs in pairs_in_order(same).values()]
+    agrees = [all(pairs) for pairs in cells]
+    pairs = [right for cell in cells for right in cell]
     return {
         "rows": len(found),
         "median_error_pct": round(statistics.median(errors), 3) if errors else None,
         "worst_error_pct": round(max(errors), 3) if errors else None,
         "cells_in_order": f"{sum(agrees)} of {len(agrees)}",
         "order_right_pct": round(100 * statistics.mean(agrees), 3) if agrees else None,
+        "pairs_in_order": f"{sum(pairs)} of {len(pairs)}",
     }
 
 

@@ -30,7 +30,7 @@ namespace fico::arena {
   X(open_named, true, "kernels with a grid barrier of their own: on all units")                    \
   X(open_entries, true, "launches through entries without a stream (cuLaunch): on all units")      \
   X(extra_partitions, true, "partitions made beyond the usual bound: 5.5 MiB of GPU memory each")  \
-  X(near_partitions, true, "launches on the nearest partition, because there can't be more")       \
+  X(near_partitions, true, "launches on a partition with some fewer units, as there are many")     \
   X(unscheduled_launches, true,                                                                    \
     "launches past the policy: another process or thread had the turn")                            \
   X(unsegmented_graphs, true, "launches of graphs that can't be cut: in one piece")                \

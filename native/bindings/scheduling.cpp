@@ -361,16 +361,17 @@ void add_scheduling(nb::module_& m) {
           "__init__",
           [](sim::Costs* self, double boundary_us, double hop_us, double resume_us,
              double stream_gap_us, double request_us, double cold_us, double cold_after_us,
-             double shared_gap_us, double turn_us) {
+             double shared_gap_us, double turn_us, double mps_us) {
             new (self)
                 sim::Costs{boundary_us, hop_us,        resume_us,     stream_gap_us, request_us,
-                           cold_us,     cold_after_us, shared_gap_us, turn_us};
+                           cold_us,     cold_after_us, shared_gap_us, turn_us,       mps_us};
           },
           "boundary_us"_a = sim::Costs{}.boundary_us, "hop_us"_a = sim::Costs{}.hop_us,
           "resume_us"_a = sim::Costs{}.resume_us, "stream_gap_us"_a = sim::Costs{}.stream_gap_us,
           "request_us"_a = sim::Costs{}.request_us, "cold_us"_a = sim::Costs{}.cold_us,
           "cold_after_us"_a = sim::Costs{}.cold_after_us,
-          "shared_gap_us"_a = sim::Costs{}.shared_gap_us, "turn_us"_a = sim::Costs{}.turn_us)
+          "shared_gap_us"_a = sim::Costs{}.shared_gap_us, "turn_us"_a = sim::Costs{}.turn_us,
+          "mps_us"_a = sim::Costs{}.mps_us)
       .def_ro("shared_gap_us", &sim::Costs::shared_gap_us)
       .def_ro("turn_us", &sim::Costs::turn_us);
   nb::class_<device::Settings>(m, "DeviceSettings")

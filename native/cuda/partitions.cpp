@@ -57,7 +57,8 @@ Partition* PartitionPool::nearest(std::uint32_t lo, std::uint32_t hi) const {
       best = partition.get();
     }
   }
-  return best;
+  const bool is_near = best != nullptr && 4 * (best->hi - best->lo) >= 3 * (hi - lo);
+  return is_near ? best : nullptr;
 }
 
 Partition* PartitionPool::make(std::uint32_t lo, std::uint32_t hi) {

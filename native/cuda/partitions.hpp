@@ -33,7 +33,7 @@ struct Partition {
 // again.
 class PartitionPool {
  public:
-  // The one of at most these units that is nearest to them; nullptr if there is none.
+  // The largest one inside of these units; nullptr if there is none with three quarters of them.
   Partition* nearest(std::uint32_t lo, std::uint32_t hi) const;
 
   // Some 5.5 MiB of GPU memory each with a stream, and a tenant is to cost less than 100 MiB.

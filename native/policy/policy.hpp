@@ -24,8 +24,9 @@ class Policy {
 
   // No hold is longer: work that waits so long is let go on all units.
   virtual double longest_hold_us() const noexcept { return kForever_us; }
-  // The hardware switches between its works, so that no graph has to be cut for it.
-  virtual bool cuts_for_free() const noexcept { return false; }
+  // Tenants are plain processes without MPS: the hardware switches between their works, so that no
+  // graph has to be cut for it.
+  virtual bool is_plain() const noexcept { return false; }
 };
 
 enum class Type { kBool, kInt, kFloat };

@@ -23,7 +23,7 @@ class Timeslice final : public Policy {
       Field{"switch_us", &Settings::switch_us, 0.0, 10000.0, "Cost of going to another tenant."}};
   explicit Timeslice(Settings settings) : settings_(settings) {}
 
-  bool cuts_for_free() const noexcept override { return true; }
+  bool is_plain() const noexcept override { return true; }
 
   // The mark of a tenant is the begin of its last slice.
   Grant decide(const View& view) const noexcept override {
@@ -35,16 +35,14 @@ class Timeslice final : public Policy {
       if (slot == view.self) continue;
       switches = switches || row.mark_us > view.own().mark_us;
       if (row.phase == Phase::kIdle) continue;
-      if (row.mark_us > 0 && view.now_us < row.mark_us + settings_.slice_us) {
-        return Grant::hold(row.mark_us + settings_.slice_us);
-      }
+      if (has_slice(row, view.now_us)) return Grant::hold(row.mark_us + settings_.slice_us);
       busy = busy || row.phase == Phase::kGranted;
       const double best_us = view.rows[next].mark_us;
       if (row.mark_us < best_us || (row.mark_us == best_us && slot < next)) next = slot;
     }
-    const double own_us = view.own().mark_us;
-    Grant grant{.units = view.all(), .mark_us = own_us};
-    if (own_us > 0 && view.now_us < own_us + settings_.slice_us && !switches) return grant;
+    const Row& own = view.own();
+    Grant grant{.units = view.all(), .mark_us = own.mark_us};
+    if (has_slice(own, view.now_us) && !switches) return grant;
     if (next != view.self || busy) return Grant::hold(kForever_us);
     grant.delay_us = switches ? settings_.switch_us : 0;
     grant.mark_us = view.now_us + grant.delay_us;
@@ -52,6 +50,13 @@ class Timeslice final : public Policy {
   }
 
  private:
+  // A slice is given up with the request's end: until the program has seen it and launches the
+  // next one, the tenant has no work.
+  bool has_slice(const Row& row, double now_us) const noexcept {
+    return row.mark_us > 0 && row.mark_us >= row.begin_us &&
+           now_us < row.mark_us + settings_.slice_us;
+  }
+
   Settings settings_;
 };
 

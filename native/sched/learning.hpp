@@ -9,6 +9,10 @@
 
 namespace fico::sched {
 
+// What is expected at first counts in a mean as so many requests: one slow one alone makes nobody
+// crowded.
+constexpr double kExpected = 4;
+
 // How long requests take where all units are shared, over their time on the slice: a mean of the
 // last ones, and whether that is too long.
 class Sharing {
@@ -20,12 +24,10 @@ class Sharing {
   void did_not();
 
  private:
-  // What is expected at first: a little less than on the slice. It counts as some requests, so that
-  // one slow request alone makes nobody crowded.
+  // What is expected at first: a little less than on the slice.
   static constexpr double kUsual = 0.95;
-  static constexpr double kUsualSeen = 4;
   double mean_ = kUsual;
-  double seen_ = kUsualSeen;
+  double seen_ = kExpected;
   bool crowded_ = false;
 };
 
@@ -51,7 +53,7 @@ class Learned {
  private:
   const Plan* plan_ = nullptr;
   double apart_ = 1;
-  double seen_ = 1;  // requests, at most as many as the mean is of
+  double seen_ = kExpected;  // requests, at most as many as the mean is of
 };
 
 // Of all kinds of all tenants.

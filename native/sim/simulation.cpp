@@ -260,7 +260,7 @@ class Simulation {
       result.held_us += now_us_ - running.wanted_us;
       from_us += setup_.costs.resume_us;
     }
-    if (running.kind->trace->from_graph && running.kernel > 0 && !policy_.cuts_for_free()) {
+    if (running.kind->trace->from_graph && running.kernel > 0 && !policy_.is_plain()) {
       from_us += setup_.costs.boundary_us;
     }
     if (!(grant.units == running.last_units) && running.last_units.size() > 0) {
@@ -285,7 +285,8 @@ class Simulation {
     Running& running = tenants_[slot];
     running.state = State::kLaunch;  // its own kernel is not one that runs
     const Kind& kind = *running.kind;
-    const double gap_us = kind.trace->kernels[running.kernel].gap_us + shared_gap_us(slot);
+    double gap_us = kind.trace->kernels[running.kernel].gap_us + shared_gap_us(slot);
+    if (policy_.is_plain()) gap_us = std::max(0.0, gap_us - setup_.costs.mps_us);
     if (kind.trace->from_graph) {
       running.next_us = from_us + gap_us;
     } else {

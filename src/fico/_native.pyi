@@ -335,6 +335,7 @@ class SimCosts:
         cold_after_us: float = 45_000.0,
         shared_gap_us: float = ...,
         turn_us: float = ...,
+        mps_us: float = ...,
     ) -> None:
         """Between pieces of a graph; of a change of partition; of a hold that ends; between kernels
         of an eager program; the host's part of a request, what a pause adds to it at most, and

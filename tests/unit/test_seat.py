@@ -98,14 +98,14 @@ def test_a_tenant_learns_how_long_its_works_take_on_units_of_its_own(
         a.learn(ratio * expected_us, expected_us)
 
     took(1.1)
-    assert learned() == pytest.approx(1.05)  # the first one counts as much as the profile
+    assert learned() == pytest.approx(1.02)  # the profile counts as four
     for _ in range(40):
         took(1.0)
-    assert learned() == pytest.approx(1.05)
+    assert learned() == pytest.approx(1.02)
     took(1.2)
-    assert learned() == pytest.approx(1.05 * 1.01)  # a later one a twentieth
+    assert learned() == pytest.approx(1.02 * 1.01)  # a later one is a twentieth
     took(0.8, share=0.1)
-    assert learned() == pytest.approx(1.05 * 1.01 * 0.999)  # and a tenth of it a tenth of that
+    assert learned() == pytest.approx(1.02 * 1.01 * 0.999)  # and a tenth of it a tenth of that
 
 
 @pytest.mark.parametrize("change", ["quota", "neighbour", "policy"])

@@ -133,3 +133,32 @@ def test_a_kernel_that_does_not_end_has_one_turn() -> None:
 
 def test_who_has_priority_waits_for_nobodys_turn() -> None:
     assert added_us(((0, 4), -5), ((0, 4), 0)) == pytest.approx(0)
+
+
+def test_kernels_of_plain_processes_are_shorter_than_those_of_clients_of_mps() -> None:
+    tenant = _native.SimTenant([trace()], (0, 4), None, 5)
+    costs = _native.SimCosts(request_us=0, cold_us=0, boundary_us=0, mps_us=0.25)
+    for policy, shorter_us in (("mps", 0.0), ("timeslice", 0.25)):
+        row = _native.simulate(SMS, [tenant], policy, costs=costs)["tenants"][0]
+        found_us = (row["end_us"] - row["arrival_us"]).mean()
+        assert found_us == pytest.approx(REQUEST_US - KERNELS * shorter_us)
+
+
+def test_without_mps_a_tenant_gives_up_its_slice_with_its_request() -> None:
+    """GIVEN two closed loops without MPS, requests of one shorter than a slice WHEN one of them has
+    ended THEN the other has a whole slice before the next."""
+    switch_us, slice_us = 100.0, 3000.0
+    light = _native.SimTenant([trace(gap_us=0)], (0, 2), None, 20)
+    heavy = _native.SimTenant([trace(kernels=4000, gap_us=0)], (2, 4), None, 1)
+    costs = _native.SimCosts(request_us=20, cold_us=0)
+    settings = {"slice_us": slice_us, "switch_us": switch_us}
+    result = _native.simulate(SMS, [light, heavy], "timeslice", settings, costs=costs)
+    one, other = result["tenants"]
+    beside = (one["arrival_us"] > other["start_us"][0] + slice_us) & (
+        one["end_us"] < other["end_us"][0] - slice_us
+    )
+    found_us = (one["end_us"] - one["arrival_us"])[beside]
+    assert len(found_us) > 5
+    own_us = KERNELS * KERNEL_US
+    # A slice ends with a work, of 150 µs at most.
+    assert found_us == pytest.approx(slice_us + 2 * switch_us + own_us, abs=150)

@@ -38,8 +38,9 @@ def differences(first: Summary, second: Summary) -> list[Difference]:
     ]
 
 
-def order_agrees(found: list[Difference]) -> dict[str, bool]:
-    """For each cell with several policies: whether the first result has them in the second's order.
+def pairs_in_order(found: list[Difference]) -> dict[str, list[bool]]:
+    """For each cell with several policies, for each pair of them: whether the first result has them
+    in the second's order.
 
     By mean latency; only pairs that are not alike in the second are looked at. A tenant alone is
     left out: there they all are.
@@ -48,10 +49,15 @@ def order_agrees(found: list[Difference]) -> dict[str, bool]:
     for difference in (one for one in found if one.second["n"] > 1):
         cells.setdefault(difference.second["cell"], []).append(difference)
     return {
-        cell: all(_same_order(one, other) for one, other in _ordered_pairs(same))
+        cell: [_same_order(one, other) for one, other in _ordered_pairs(same)]
         for cell, same in cells.items()
         if len(same) > 1
     }
+
+
+def order_agrees(found: list[Difference]) -> dict[str, bool]:
+    """For each cell with several policies: whether all pairs are in order (`pairs_in_order`)."""
+    return {cell: all(pairs) for cell, pairs in pairs_in_order(found).items()}
 
 
 def _ordered_pairs(same: list[Difference]) -> Iterator[tuple[Difference, Difference]]:
