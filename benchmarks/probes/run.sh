@@ -11,7 +11,8 @@ echo "--- without MPS"
 for probe in driver_facts hop_cost clusters; do timeout 60 "/tmp/$probe" 2>&1 | tee "$out/$probe.txt"; done
 export CUDA_MPS_PIPE_DIRECTORY=/tmp/probe-mps CUDA_MPS_LOG_DIRECTORY=/tmp/probe-mps-log
 mkdir -p "$CUDA_MPS_PIPE_DIRECTORY" "$CUDA_MPS_LOG_DIRECTORY"
-nvidia-cuda-mps-control -d
+# A client's number of a GPU is one of those that the daemon sees: all.
+env -u CUDA_VISIBLE_DEVICES nvidia-cuda-mps-control -d
 echo "--- under MPS"
 for probe in driver_facts hop_cost clusters; do timeout 60 "/tmp/$probe" 2>&1 | tee "$out/$probe-mps.txt"; done
 echo quit | nvidia-cuda-mps-control
