@@ -474,6 +474,17 @@ def test_graphs_in_pieces(pair: tuple[Session, list[Runner]]) -> None:
             assert counters["unsegmented_graphs"] > 0, row
 
 
+def test_a_bound_that_is_no_number_is_reported(tmp_path: Path) -> None:
+    """GIVEN a bound that can't be read THEN the usual one holds, and a line says so."""
+    with Session(tmp_path, "jumble") as session:
+        runner = tenant(session, "jumble", 14, 8, "dlsym", {"FICO_PARTITIONS": "many"})
+        rule = next(iter(CUT_RULES.values()))
+        check(runner, "\n".join([*Buffers().header(), *STREAMS.split("; "), rule]) + "\n")
+        (started,) = session.tenants
+        runner.close()
+        assert "FICO_PARTITIONS is 'many', not a number: it is taken as 12" in started.stderr()
+
+
 @pytest.mark.parametrize("most", [1, 100])
 def test_no_more_partitions_than_may_be(tmp_path: Path, most: int) -> None:
     """GIVEN a policy that asks for other units each time WHEN there are as many partitions as may

@@ -269,10 +269,15 @@ def test_the_suites_are_what_they_say() -> None:
         assert alone == {(model,) for cell in suite.cells for model in cell.models}
 
 
-def test_a_tenant_alone_has_half_a_second_at_least() -> None:
-    cell = Cell.of(["mobilenet_v2-bs1"], [], "closed")
-    assert measuring_job(cell, Policy("mps"), [2000.0], 80, 1).window_us == 500e3
-    assert measuring_job(cell, Policy("mps"), [20.0], 80, 1).window_us == 4e6
+@pytest.mark.parametrize("tenants", [1, 2])
+def test_closed_loops_have_half_a_second_at_least(tenants: int) -> None:
+    def window_us(workload: str, rate_rps: float) -> float:
+        cell = Cell.of(["mobilenet_v2-bs1"] * tenants, [], workload)
+        return measuring_job(cell, Policy("mps"), [rate_rps] * tenants, 80, 1).window_us
+
+    assert window_us("closed", 2000.0) == 500e3
+    assert window_us("closed", 20.0) == 4e6
+    assert window_us("dense", 2000.0) == pytest.approx(50e3)
 
 
 def test_a_sweep_tries_all_combinations_once() -> None:

@@ -14,7 +14,7 @@ from fico.bench.workload import arrival_times, load_of
 from fico.runtime.errors import FicoError
 
 _REQUESTS_FOR_CAPACITY = 100
-_LEAST_ALONE_US = 500_000.0
+_LEAST_CLOSED_US = 500_000.0
 
 
 def capacity_job(cell: Cell, device: Device) -> Job:
@@ -53,8 +53,9 @@ def measuring_job(
     Windows and arrivals are the same for all policies; under other quotas arrivals begin the same.
 
     The window is the shortest in which each tenant is expected to have `requests` requests under
-    MPS; in closed loop in proportion more, where its quota is less than an equal part. A tenant
-    alone has half a second at least, since the p99 of many others is compared with its own.
+    MPS; in closed loop in proportion more, where its quota is less than an equal part. Where
+    all are closed loops it is half a second at least: the first requests, before all are there, are
+    not to be the p99, and that of a tenant alone is what many others are compared with.
     """
     rates_rps = []
     for tenant, capacity in zip(cell.tenants, capacities_rps, strict=True):
@@ -62,8 +63,8 @@ def measuring_job(
         part = min(1.0, tenant.quota_pct / 100 * len(cell.tenants)) if load is None else load
         rates_rps.append(part * capacity)
     window_us = requests / min(rates_rps) * 1e6
-    if len(cell.tenants) == 1:
-        window_us = max(window_us, _LEAST_ALONE_US)
+    if all(load_of(tenant.workload) is None for tenant in cell.tenants):
+        window_us = max(window_us, _LEAST_CLOSED_US)
     what = f"{'+'.join(map(str, cell.models))}_{cell.workload}"
     cell_seed = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8])
     tenants = []
