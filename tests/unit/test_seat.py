@@ -138,35 +138,41 @@ def test_what_was_learned_is_of_the_present_company(
     assert learned() == pytest.approx(1.0, abs=0.15)  # what the place of its slice says
 
 
+class Equals:
+    """Two equal tenants with a request each at the same time, again and again."""
+
+    def __init__(self, made: Session) -> None:
+        self._seats = made.seats
+        self._trace = synthetic("vgg16")
+        self._now_us = 0.0
+
+    def has_part(self, lasts: float, pause_us: float = 1000.0) -> bool:
+        """Whether one has a part. Requests take so many times as long as on the slice; the next
+        ones come after the pause, which by itself is too long for a loop."""
+        a, b = self._seats
+        b.begin(self._now_us, self._trace)
+        b.want(self._now_us)
+        a.begin(self._now_us, self._trace)
+        piece = a.want(self._now_us)
+        assert piece is not None
+        self._now_us += lasts * a.slice_us
+        a.end(self._now_us)
+        b.end(self._now_us)
+        self._now_us += pause_us
+        return piece[2]
+
+
 def test_who_is_crowded_where_all_units_are_shared_gets_its_part(
     session: Callable[..., Session],
 ) -> None:
     """GIVEN equal tenants that share all units WHEN requests take longer than on the slice THEN
     each has its part, AND they share again when that is long ago."""
-    made = session()
-    a, b = made.seats
-    trace = synthetic("vgg16")
-    now_us = 0.0
-
-    def has_part(lasts: float) -> bool:
-        """Of a request that takes so many times as long as on its slice, beside another."""
-        nonlocal now_us
-        b.begin(now_us, trace)
-        b.want(now_us)
-        a.begin(now_us, trace)
-        piece = a.want(now_us)
-        assert piece is not None
-        now_us += lasts * a.slice_us
-        a.end(now_us)
-        b.end(now_us)
-        now_us += 1000  # no loop: parts are for nothing else here
-        return piece[2]
-
-    assert not any(has_part(lasts=0.9) for _ in range(20))
-    crowded = [has_part(lasts=1.3) for _ in range(20)]
+    equals = Equals(session())
+    assert not any(equals.has_part(lasts=0.9) for _ in range(20))
+    crowded = [equals.has_part(lasts=1.3) for _ in range(20)]
     assert not any(crowded[:3])  # that may happen
     assert crowded[-1]
-    again = [has_part(lasts=1.0) for _ in range(2000)]
+    again = [equals.has_part(lasts=1.0) for _ in range(2000)]
     assert again[:300] == [True] * 300
     assert not again[-1]
 
@@ -177,28 +183,14 @@ def test_that_closed_loops_crowd_each_other_says_nothing_of_requests_that_come_a
     """GIVEN equal tenants that have taken longer than on their slices as closed loops WHEN they
     come with pauses THEN they share all units."""
     made = session()
-    a, b = made.seats
-    trace = synthetic("vgg16")
-    now_us = 0.0
-
-    def has_part(pause_us: float) -> bool:
-        nonlocal now_us
-        b.begin(now_us, trace)
-        b.want(now_us)
-        a.begin(now_us, trace)
-        piece = a.want(now_us)
-        assert piece is not None
-        now_us += 1.3 * a.slice_us
-        a.end(now_us)
-        b.end(now_us)
-        now_us += pause_us
-        return piece[2]
-
-    loops = [has_part(pause_us=10) for _ in range(30)]
+    made.arena.set_policy("fico", {"overlap_percent": 100})  # parts are for the crowded alone
+    made.refresh()
+    equals = Equals(made)
+    loops = [equals.has_part(lasts=1.3, pause_us=10) for _ in range(30)]
+    assert not any(loops[:3])
     assert loops[-1]
-    has_part(pause_us=1000)
-    has_part(pause_us=1000)  # a closed loop that has paused once still is one
-    assert not has_part(pause_us=1000)
+    # A closed loop that has paused once still is one.
+    assert [equals.has_part(lasts=1.3) for _ in range(3)] == [True, True, False]
 
 
 def test_alone_in_the_session_a_graph_goes_out_whole(session: Callable[..., Session]) -> None:

@@ -63,9 +63,8 @@ _LEAD_S = 0.02
 _ANSWERS_WITHIN_S = 60.0
 _BUILT = ("graphs_rebuilt",)
 _FALL_BACKS = ("open_", "driver_errors", "unscheduled_", "unsegmented_", "near_")
-# A server has what every policy has asked for, turn after turn: as much room as none of them fills
-# alone, so that no policy finds another's partitions, or has its graphs built anew each time.
-_ROOM = {"FICO_PARTITIONS": "136", "FICO_GRAPH_NODES": "200000"}
+_NODES = 200_000
+"""Of instances of graphs that a server may keep: see `_room`."""
 
 
 class LiveDevice:
@@ -155,8 +154,18 @@ class LiveDevice:
         file.write_text(json.dumps(self._programs))
         return [*python, "fico.bench.programs.emulated_server", str(file)]
 
+    def _room(self) -> dict[str, str]:
+        """As much as no policy fills alone.
+
+        A server has what every policy has asked for, turn after turn: none is to find another's
+        partitions, or to have its graphs built anew each time.
+        """
+        units = len(self._session.gpu.sms_per_unit)
+        ranges = units * (units + 1) // 2
+        return {"FICO_PARTITIONS": str(ranges), "FICO_GRAPH_NODES": str(_NODES)}
+
     def _settings(self) -> dict[str, str]:
-        settings = dict(_ROOM)
+        settings = self._room()
         if self.timeline is not None:
             settings["FICO_TIMELINE"] = str(self.timeline.absolute())
         if self.name == EMULATED:
