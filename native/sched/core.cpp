@@ -163,7 +163,7 @@ void Core::begin(double now_us, std::uint32_t slot, const Plan& plan) {
   row.begin_us = now_us;
   row.request_us = row.remaining_us;
   const double own_us = row.remaining_own_us;
-  slice_us_[slot] = own_us;
+  whole_slice_us_[slot] = own_us;
   shares_us_[slot] = row.stretch > kAlone ? own_us : 0;
   row.crowded_loop = kind_[slot]->in_loops.is_crowded();
   row.crowded = kind_[slot]->among_others.is_crowded();
@@ -245,9 +245,9 @@ double Core::claimed_us(std::uint32_t slot) const {
 }
 
 void Core::learn(std::uint32_t slot, double took_us, double claimed_us) {
-  if (kind_[slot] == nullptr || claimed_us <= 0 || slice_us_[slot] <= 0) return;
+  if (kind_[slot] == nullptr || claimed_us <= 0 || whole_slice_us_[slot] <= 0) return;
   const double ratio = std::clamp(took_us / claimed_us, 1 / kMostRatio, kMostRatio);
-  kind_[slot]->took_apart(ratio, std::min(1.0, claimed_us / slice_us_[slot]));
+  kind_[slot]->took_apart(ratio, std::min(1.0, claimed_us / whole_slice_us_[slot]));
 }
 
 void Core::learn_sharing(double now_us, std::uint32_t slot) {

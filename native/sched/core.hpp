@@ -97,7 +97,7 @@ class Core {
   std::uint32_t granted_to_[policy::kMaxTenants] = {};
   std::uint32_t position_[policy::kMaxTenants] = {};
   Learning learning_;
-  double slice_us_[policy::kMaxTenants] = {};  // of the whole request, on its slice
+  double whole_slice_us_[policy::kMaxTenants] = {};  // of the whole request, on its slice
   // The same, if the request began beside others and shares all units.
   double shares_us_[policy::kMaxTenants] = {};
   bool in_loops_[policy::kMaxTenants] = {};           // it began among closed loops, as one of them
