@@ -16,7 +16,7 @@
 namespace fico::arena {
 
 constexpr std::uint64_t kMagic = 0x0141'4e45'5241'4346;  // "FCARENA" and a byte of 1
-constexpr std::uint32_t kVersion = 4;
+constexpr std::uint32_t kVersion = 5;
 constexpr std::uint32_t kMaxUnits = 64;
 constexpr std::uint32_t kMaxTenants = 48;  // MPS serves 48 clients on a device (CUDA 13.0)
 constexpr std::uint32_t kMaxProcesses = 16;
@@ -64,13 +64,14 @@ struct Quota {
 static_assert(sizeof(Quota) == 8 && std::atomic<Quota>::is_always_lock_free);
 
 // Where a tenant is in the requests of its profile: launch `position` of the `launches` of a kind
-// of request, both counted from 1. All 0: it has no profile, or has launched nothing of it.
+// of request, both counted from 1, and what is left of that request alone on all units. All 0: it
+// has no profile, or has launched nothing of it.
 struct Progress {
-  std::uint64_t kind : 8;
-  std::uint64_t position : 28;
-  std::uint64_t launches : 28;
+  std::uint32_t kind;
+  std::uint32_t position;
+  std::uint32_t launches;
+  float remaining_us;
 };
-static_assert(sizeof(Progress) == 8 && std::atomic<Progress>::is_always_lock_free);
 
 enum class Phase : std::uint32_t { kFree = 0, kLive = 1 };
 
@@ -83,8 +84,8 @@ struct Tenant {
   std::atomic<Quota> quota;
   std::atomic<std::int32_t> priority;
   std::atomic<std::uint32_t> note_count;
-  std::atomic<Progress> progress;
-  std::atomic<float> remaining_us;  // of the present request, alone on all units
+  // Processes of one tenant that write it at the same time may leave a mix of both.
+  Box<sizeof(Progress)> progress;
   std::uint64_t memory_bytes;
   std::uint64_t joined_ns;
   // The one process of the tenant that is scheduled (base::ProcessId), which writes all below; what

@@ -198,6 +198,7 @@ Member join(const Arena& arena, const Wish& wish, pid_t pid) {
     tenant.note_count.store(0);
     tenant.seat.store(0);
     tenant.beat_ns.store(0);
+    tenant.progress.clear();
     tenant.row.clear();
     tenant.quota.store(wish.quota);
     tenant.priority.store(wish.priority);

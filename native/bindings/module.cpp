@@ -48,6 +48,17 @@ std::string demangle(const std::string& name) {
 
 double seconds(std::uint64_t ns) { return static_cast<double>(ns) / 1e9; }
 
+// What a box holds; zeros if it is empty, or if its writer was killed while it wrote.
+template <class Value, std::size_t kBytes>
+Value value_of(const fico::arena::Box<kBytes>& box) {
+  constexpr int kTries = 1000;  // a writer takes far less than that to end what it has begun
+  Value value{};
+  std::uint64_t seen = box.kNoVersion;
+  for (int tries = 0; tries < kTries && !box.read(value, seen); ++tries) {
+  }
+  return value;
+}
+
 nb::dict tenant_row(const Arena& arena, std::uint32_t slot) {
   const fico::arena::Tenant& tenant = arena.tenant(slot);
   const std::uint32_t generation = tenant.generation.load();
@@ -89,15 +100,11 @@ nb::dict tenant_row(const Arena& arena, std::uint32_t slot) {
   row["held"] = held;
   row["sms"] = sms;
   row["priority"] = tenant.priority.load();
-  const fico::arena::Progress progress = tenant.progress.load();
-  row["progress"] = nb::make_tuple(static_cast<std::uint32_t>(progress.kind),
-                                   static_cast<std::uint32_t>(progress.position),
-                                   static_cast<std::uint32_t>(progress.launches));
-  row["remaining_us"] = tenant.remaining_us.load();
-  fico::policy::Row said{};
-  std::uint64_t seen = 0;
-  // A row of zeros is of a tenant that has decided nothing yet.
-  const bool decides = tenant.row.read(said, seen) && said.learned > 0;
+  const auto progress = value_of<fico::arena::Progress>(tenant.progress);
+  row["progress"] = nb::make_tuple(progress.kind, progress.position, progress.launches);
+  row["remaining_us"] = progress.remaining_us;
+  const auto said = value_of<fico::policy::Row>(tenant.row);
+  const bool decides = said.learned > 0;  // a row of zeros is of a tenant that has decided nothing
   row["learned"] = decides ? said.learned : 1.0F;
   row["crowded"] = decides && (said.crowded || said.crowded_loop);
   row["memory_bytes"] = tenant.memory_bytes;

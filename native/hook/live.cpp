@@ -111,8 +111,8 @@ sched::Tracker::Step Live::step(std::uint64_t signature) {
 void Live::publish(std::uint32_t launch) {
   const std::uint32_t trace = tracker_.trace_of(launch);
   const profile::TableTrace& range = table_.traces()[trace];
-  Tenant::self().publish({trace + 1, launch - range.first + 1, range.last - range.first},
-                         table_.launches()[launch].remaining_us);
+  Tenant::self().publish({trace + 1, launch - range.first + 1, range.last - range.first,
+                          table_.launches()[launch].remaining_us});
 }
 
 }  // namespace fico::hook

@@ -55,10 +55,7 @@ class Tenant {
   void count(Counter counter, const char* note);
 
   // Where the program is in its profiled requests.
-  void publish(arena::Progress progress, float remaining_us) {
-    row().progress.store(progress, std::memory_order_relaxed);
-    row().remaining_us.store(remaining_us, std::memory_order_relaxed);
-  }
+  void publish(const arena::Progress& progress) { row().progress.write(progress); }
 
  private:
   Tenant();

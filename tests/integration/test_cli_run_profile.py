@@ -77,6 +77,24 @@ def test_requests_are_recognised(fico: Cli, options: list[str], tmp_path: Path) 
     assert "requests of its profile; now launch" in fico("status").out
 
 
+def test_a_new_tenant_shows_nothing_of_the_last_one_in_its_place(
+    fico: Cli, tmp_path: Path
+) -> None:
+    path = tmp_path / "loop.fico"
+    profile_file.save(profile_of(find_gpu(EMULATED)), path)
+    fico.tenant("--name", "stays", "--quota", "4u")
+    options = ("--name", "loop", "--quota", "8u", "--profile", str(path))
+    program = fico.start("run", *options, "--", *loop())
+    assert read_line(program) == "ready\n"
+    while fico.tenants()["loop"]["request"] is None:
+        assert program.poll() is None
+    program.kill()
+    program.wait()
+    fico.tenant("--name", "next", "--quota", "8u")
+    row = fico.tenants()["next"]
+    assert (row["request"], row["remaining_us"]) == (None, None)
+
+
 def test_a_profile_of_another_gpu_is_refused_unless_forced(fico: Cli, tmp_path: Path) -> None:
     path = tmp_path / "foreign.fico"
     profile_file.save(synthetic_profile("vgg16-bs8-graph"), path)
