@@ -87,9 +87,8 @@ Target Pacer::fallback() const {
 }
 
 Target Pacer::target_of(const policy::Grant& grant) const {
-  // Alone, the program's own streams do: what comes later can still go before them.
-  const bool all = grant.units == seat_->all();
-  if (all && (grant.level == policy::kLevelLast || !seat_->is_contended())) return {};
+  // The program's own streams do.
+  if (grant.units == seat_->all() && grant.level == policy::kLevelLast) return {};
   return {.home = false, .lo = grant.units.lo, .hi = grant.units.hi, .priority = grant.level};
 }
 

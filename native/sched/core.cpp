@@ -223,6 +223,8 @@ Grant Core::confirmed(const View& view, Grant grant) const {
   grant.units.hi = std::min(grant.units.hi, static_cast<std::uint16_t>(board_.unit_count));
   if (grant.units.size() == 0) grant.units = view.all();
   grant.level = std::clamp(grant.level, policy::kLevelFirst, policy::kLevelLast);
+  // Alone it goes last, so that what comes later can still go before it.
+  if (grant.units == view.all() && !view.contended()) grant.level = policy::kLevelLast;
   if (!grant.exclusive) return grant;
   const Units free = policy::longest_free(grant.units, policy::claimed_by_others(view));
   if (free.size() == 0) {
