@@ -34,6 +34,12 @@ struct Kind {
   std::vector<double> issue_us;  // of each kernel, from the begin of the request, alone
 };
 
+// What is made of a trace of the setup.
+struct Known {
+  std::shared_ptr<const profile::Trace> trace;  // that, or as it is in a plain process
+  sched::Plan plan;
+};
+
 struct Running {
   State state = State::kArrival;
   double next_us = kNever_us;
@@ -128,10 +134,14 @@ class Simulation {
   void prepare(std::uint32_t slot, std::mt19937_64& random) {
     const Tenant& tenant = setup_.tenants[slot];
     Running& running = tenants_[slot];
-    for (const auto& trace : tenant.traces) {
-      auto [found, is_new] = plans_.try_emplace(trace.get());
-      if (is_new) found->second = sched::plan(*trace, setup_.cut, board_.unit_count);
-      Kind& kind = running.kinds.emplace_back(Kind{trace.get(), &found->second, {}});
+    for (const auto& profiled : tenant.traces) {
+      auto [found, is_new] = known_.try_emplace(profiled.get());
+      if (is_new) {
+        found->second.trace = policy_.is_plain() ? without_mps(*profiled) : profiled;
+        found->second.plan = sched::plan(*found->second.trace, setup_.cut, board_.unit_count);
+      }
+      const auto& trace = found->second.trace;
+      Kind& kind = running.kinds.emplace_back(Kind{trace.get(), &found->second.plan, {}});
       double at_us = 0;
       for (const auto& kernel : trace->kernels) {
         kind.issue_us.push_back(at_us + kernel.gap_us);
@@ -146,6 +156,17 @@ class Simulation {
     } else {
       running.next_us = tenant.arrivals_us.empty() ? kNever_us : tenant.arrivals_us[0];
     }
+  }
+
+  // The kernels of a plain process, where a profile is of a client of MPS.
+  std::shared_ptr<const profile::Trace> without_mps(const profile::Trace& profiled) const {
+    constexpr float kLeast = 0.5;  // of a kernel
+    auto trace = std::make_shared<profile::Trace>(profiled);
+    const auto mps_us = static_cast<float>(setup_.costs.mps_us);
+    for (auto& kernel : trace->kernels) {
+      for (float& us : kernel.duration_us) us = std::max(us - mps_us, us * kLeast);
+    }
+    return trace;
   }
 
   bool finished() const {
@@ -255,11 +276,13 @@ class Simulation {
     changed_ = true;
     running.piece_end = running.kind->plan->work[running.piece.last - 1].last;
     double from_us = now_us_;
-    if (running.kernel == 0) from_us += running.host_us;
     if (was_held) {
       result.held_us += now_us_ - running.wanted_us;
       from_us += setup_.costs.resume_us;
     }
+    // While a request is held, its host's part goes on.
+    if (running.kernel == 0)
+      from_us = std::max(from_us, running.request.start_us + running.host_us);
     if (running.kind->trace->from_graph && running.kernel > 0 && !policy_.is_plain()) {
       from_us += setup_.costs.boundary_us;
     }
@@ -285,8 +308,7 @@ class Simulation {
     Running& running = tenants_[slot];
     running.state = State::kLaunch;  // its own kernel is not one that runs
     const Kind& kind = *running.kind;
-    double gap_us = kind.trace->kernels[running.kernel].gap_us + shared_gap_us(slot);
-    if (policy_.is_plain()) gap_us = std::max(0.0, gap_us - setup_.costs.mps_us);
+    const double gap_us = kind.trace->kernels[running.kernel].gap_us + shared_gap_us(slot);
     if (kind.trace->from_graph) {
       running.next_us = from_us + gap_us;
     } else {
@@ -397,7 +419,7 @@ class Simulation {
   sched::Core core_;
   device::Gpu gpu_;
   std::vector<Running> tenants_;
-  std::map<const profile::Trace*, sched::Plan> plans_;
+  std::map<const profile::Trace*, Known> known_;
   std::vector<std::uint32_t> first_sm_;
   std::vector<std::uint32_t> tenant_of_;  // by the device's id of a kernel
   std::size_t quota_change_ = 0;

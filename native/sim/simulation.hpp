@@ -33,7 +33,7 @@ struct Costs {
   double shared_gap_us = device::Settings{}.shared_gap_us;
   double turn_us = device::Settings{}.turn_us;
   // How much shorter a kernel is in a plain process: profiles are of clients of MPS.
-  double mps_us = 0.3;
+  double mps_us = 0.45;
 };
 
 struct Tenant {
