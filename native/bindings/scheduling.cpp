@@ -377,23 +377,20 @@ void add_scheduling(nb::module_& m) {
   nb::class_<device::Settings>(m, "DeviceSettings")
       .def(
           "__init__",
-          [](device::Settings* self, double stagger, double drain, double overlap,
-             double activity_power, double compute, double memory, double l2) {
-            new (self) device::Settings{.stagger = stagger,
-                                        .drain = drain,
-                                        .overlap = overlap,
+          [](device::Settings* self, double overlap, double dense_from, double activity_power,
+             double compute, double memory, double l2) {
+            new (self) device::Settings{.overlap = overlap,
+                                        .dense_from = dense_from,
                                         .activity_power = activity_power,
                                         .interference = {compute, memory, l2}};
           },
-          "stagger"_a = device::Settings{}.stagger, "drain"_a = device::Settings{}.drain,
-          "overlap"_a = device::Settings{}.overlap,
+          "overlap"_a = device::Settings{}.overlap, "dense_from"_a = device::Settings{}.dense_from,
           "activity_power"_a = device::Settings{}.activity_power,
           "compute"_a = device::Settings{}.interference[0],
           "memory"_a = device::Settings{}.interference[1],
           "l2"_a = device::Settings{}.interference[2])
-      .def_ro("stagger", &device::Settings::stagger)
-      .def_ro("drain", &device::Settings::drain)
       .def_ro("overlap", &device::Settings::overlap)
+      .def_ro("dense_from", &device::Settings::dense_from)
       .def_ro("activity_power", &device::Settings::activity_power)
       .def_prop_ro("compute", [](const device::Settings& self) { return self.interference[0]; })
       .def_prop_ro("memory", [](const device::Settings& self) { return self.interference[1]; })

@@ -55,7 +55,6 @@ Demand demand_of(const KernelShape& shape, const SmSet& sms, int priority, SmDur
   demand.sensitivity = shape.sensitivity;
   demand.pressure = shape.pressure;
   demand.footprint = footprint_of(shape.footprint);
-  demand.even = !shape.curve_points;
   for (unsigned sm = 0; sm < kSmCount; ++sm) demand.cells.set(sm, sms.contains(sm));
   demand.priority = priority;
   return demand;

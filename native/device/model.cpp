@@ -91,6 +91,7 @@ std::uint32_t Model::start(double now_us, const Demand& demand, double arrival_u
   kernel.waves = std::max(1.0, std::ceil(kernel.loads / sms - kRounding));
   kernel.most = std::min(sms, kernel.loads);
   kernel.spread = std::min(sms, demand.blocks);
+  kernel.dense = kernel.waves == 1 && kernel.loads >= settings_.dense_from * sms;
   kernel.left = 1;
   kernel.since_us = now_us;
   kernel.pace_us = kNever;
@@ -133,9 +134,9 @@ void Model::advance(double now_us, std::vector<Completion>& ended) {
 
 // Gives the kernel room, or takes it where `room` is negative.
 void Model::take(Running& kernel, std::size_t s, double room) {
-  segments_[s].covered -= cover(kernel, s);
+  segments_[s].covered -= closed_sms(kernel, s);
   kernel.room[s] += room;
-  segments_[s].covered += cover(kernel, s);
+  segments_[s].covered += closed_sms(kernel, s);
   auto& taken = segments_[s].taken;
   for (std::size_t r = 0; r < taken.size(); ++r) taken[r] += room * kernel.demand.footprint[r];
 }
@@ -151,6 +152,11 @@ void Model::release(Running& kernel, double part) {
 // SMs of a segment on which the kernel has a block: they go to the emptiest SMs first.
 double Model::cover(const Running& kernel, std::size_t s) const {
   return std::min(segments_[s].sms, kernel.room[s] * kernel.demand.blocks_per_sm);
+}
+
+// SMs of a segment that are not empty for others because of the kernel.
+double Model::closed_sms(const Running& kernel, std::size_t s) const {
+  return kernel.dense ? std::min(segments_[s].sms, kernel.room[s]) : cover(kernel, s);
 }
 
 // SMs' worth of room that the kernel can have in a segment, once others have given up `given` and
@@ -241,9 +247,7 @@ bool Model::take_free(Running& kernel, double now_us) {
 // The last block has started: it takes the time of a block, and the room that the last wave does
 // not fill is free.
 void Model::dispatch(Running& kernel, double now_us) {
-  const double full = kernel.loads / kernel.most - (kernel.waves - 1);
-  const bool drains = kernel.waves > 1 && !kernel.demand.even;
-  const double kept = drains ? full * (1 - settings_.drain) : full;
+  const double kept = kernel.loads / kernel.most - (kernel.waves - 1);
   if (kept < 1 - kRounding) release(kernel, 1 - kept);
   kernel.left = 1 / kernel.waves;
   kernel.since_us = now_us;
@@ -280,7 +284,7 @@ void Model::claim(double now_us) {
     kernel.waited += (now_us - kernel.wait_since_us) / kernel.wait_us;
     kernel.wait_since_us = now_us;
     const double part = std::min(1.0, lacking / available);
-    kernel.wait_us = weighted_us / held * ((1 - settings_.stagger) / 2 + settings_.stagger * part);
+    kernel.wait_us = weighted_us / held * part;
     kernel.wait_due_us = now_us + std::max(0.0, 1 - kernel.waited) * kernel.wait_us;
   }
 }
@@ -296,7 +300,7 @@ double Model::claimable_room(std::size_t place) const {
     for (std::size_t after = place + 1; after < order_.size(); ++after) {
       const auto& junior = running_[order_[after]];
       if (junior.dispatched) continue;
-      given_cover += cover(junior, s);
+      given_cover += closed_sms(junior, s);
       for (std::size_t r = 0; r < given.size(); ++r) {
         given[r] += junior.room[s] * junior.demand.footprint[r];
       }

@@ -50,8 +50,6 @@ struct Demand {
   std::array<float, profile::kResources> pressure{};
   /// Parts of an SM that `blocks_per_sm` blocks take, each above 0.
   Footprint footprint = kWholeSm;
-  /// Its blocks take equally long, so that a wave ends at once: there is no drain.
-  bool even = false;
   Cells cells;
   /// Lower goes first.
   int priority = 0;
@@ -87,7 +85,7 @@ class Model {
   struct Segment {
     Cells cells;
     double sms = 0;
-    double covered = 0;       // SMs where blocks are, added up over the kernels
+    double covered = 0;       // SMs that are not empty, added up over the kernels
     Footprint taken{};        // SMs' worth of each resource
     std::uint32_t owner = 0;  // the kernel that what comes free here goes to
     bool owned = false;
@@ -102,6 +100,7 @@ class Model {
     double loads = 0;   // SMs' worth of all its blocks
     double most = 0;    // SMs' worth that it can hold at once
     double spread = 0;  // SMs that its blocks cover when it holds that
+    bool dense = false;  // leaves what it does not need of that as whole SMs
     // Progress: `left` of the whole at `since_us`, `pace_us` for the whole.
     double left = 1;
     double since_us = 0;
@@ -130,6 +129,7 @@ class Model {
   bool take_free(Running& kernel, double now_us);
   void take(Running& kernel, std::size_t s, double room);
   double cover(const Running& kernel, std::size_t s) const;
+  double closed_sms(const Running& kernel, std::size_t s) const;
   double free_room(const Running& kernel, std::size_t s, const Footprint& given,
                    double given_cover) const;
   void dispatch(Running& kernel, double now_us);

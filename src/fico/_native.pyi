@@ -345,9 +345,8 @@ class SimCosts:
 class DeviceSettings:
     """Of the device model: docs/device-model.md. What is not given is as calibrated."""
 
-    stagger: float
-    drain: float
     overlap: float
+    dense_from: float
     activity_power: float
     compute: float
     memory: float
@@ -355,9 +354,8 @@ class DeviceSettings:
 
     def __init__(
         self,
-        stagger: float = ...,
-        drain: float = ...,
         overlap: float = ...,
+        dense_from: float = ...,
         activity_power: float = ...,
         compute: float = ...,
         memory: float = ...,

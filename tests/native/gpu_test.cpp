@@ -128,14 +128,11 @@ TEST(a_partial_last_wave_leaves_room) {
 TEST(high_priority_gets_room_as_resident_blocks_end) {
   const auto wide = wave_kernel(1320, 1, 10);
   const auto small = wave_kernel(33, 1, 4);
-  for (double stagger : {0.0, 0.5, 1.0}) {
-    const auto ends = ends_of({{0, wide}, {50, small, kAll, -5}}, Settings{.stagger = stagger});
-    // In step half a block on average; out of step a quarter of the blocks must end.
-    CHECK(near(ends[1], 50 + 10 * ((1 - stagger) / 2 + stagger / 4) + 4));
-    // The wide kernel is out of a quarter of the SMs for 4 µs.
-    CHECK(ends[0] >= 101 - 1e-9);
-    CHECK(ends[0] <= 104 + 1e-9);
-  }
+  const auto ends = ends_of({{0, wide}, {50, small, kAll, -5}});
+  CHECK(near(ends[1], 50 + 10.0 / 4 + 4));  // a quarter of the blocks must end
+  // The wide kernel is out of a quarter of the SMs for 4 µs.
+  CHECK(ends[0] >= 101 - 1e-9);
+  CHECK(ends[0] <= 104 + 1e-9);
 }
 
 TEST(high_priority_waits_for_a_kernel_whose_blocks_all_run) {
@@ -206,6 +203,13 @@ TEST(blocks_on_every_sm_keep_out_those_that_need_a_whole_one) {
   CHECK(near(ends_of({{0, thin}, {1, wave_kernel(10, 4, 5)}}, Settings{.overlap = 1})[1], 6));
   const auto few = wave_kernel(100, 4, 100);  // 32 SMs are empty
   CHECK(near(ends_of({{0, few}, {1, wave_kernel(10, 1, 5)}})[1], 6));
+}
+
+TEST(a_kernel_of_one_wave_that_fills_most_sms_leaves_the_others_whole) {
+  const auto most = wave_kernel(512, 4, 100);  // 128 SMs' worth: 4 SMs are empty
+  const auto newcomer = wave_kernel(4, 1, 5);
+  CHECK(near(ends_of({{0, most}, {1, newcomer}})[1], 6));
+  CHECK(near(ends_of({{0, most}, {1, newcomer}}, Settings{.dense_from = 1})[1], 105));
 }
 
 TEST(a_neighbour_slows_down_by_sensitivity_and_pressure) {
