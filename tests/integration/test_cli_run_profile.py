@@ -77,9 +77,7 @@ def test_requests_are_recognised(fico: Cli, options: list[str], tmp_path: Path) 
     assert "requests of its profile; now launch" in fico("status").out
 
 
-def test_a_new_tenant_shows_nothing_of_the_last_one_in_its_place(
-    fico: Cli, tmp_path: Path
-) -> None:
+def test_a_new_tenant_shows_nothing_of_the_last_one_in_its_place(fico: Cli, tmp_path: Path) -> None:
     path = tmp_path / "loop.fico"
     profile_file.save(profile_of(find_gpu(EMULATED)), path)
     fico.tenant("--name", "stays", "--quota", "4u")
