@@ -249,6 +249,18 @@ def test_a_graph_is_cut_where_another_tenant_may_come() -> None:
     assert max(piece["launches"][1] - piece["launches"][0] for piece in ours) <= 3
 
 
+@pytest.mark.parametrize("policy", ["reef", "orion"])
+def test_who_is_alone_goes_last_so_that_others_can_still_go_before_it(policy: str) -> None:
+    """GIVEN a policy that puts everybody first WHEN one tenant's request is all there is THEN it is
+    last, and who comes is first."""
+    tenants = [
+        _native.SimTenant([even_trace(40, 100.0)], (0, 4), [0.0, 10_000.0]),
+        _native.SimTenant([even_trace(4, 10.0)], (4, 8), [1_000.0]),
+    ]
+    pieces = _native.simulate(SMS, tenants, policy, timeline=True)["timeline"]
+    assert [(piece["tenant"], piece["level"]) for piece in pieces] == [(0, 0), (1, -5), (0, 0)]
+
+
 def even_trace(kernels: int, kernel_us: float, fill: bool | None = None) -> _native.SimTrace:
     """A graph of equal kernels, that scale with the units or hardly; short ones (10 µs) hardly."""
     count = np.arange(1, len(SMS) + 1)

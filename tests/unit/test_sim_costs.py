@@ -144,6 +144,28 @@ def test_kernels_of_plain_processes_are_shorter_than_those_of_clients_of_mps() -
         assert found_us == pytest.approx(REQUEST_US - KERNELS * shorter_us)
 
 
+def test_a_kernel_is_not_less_than_half_of_itself_without_mps() -> None:
+    tenant = _native.SimTenant([trace(kernel_us=0.5)], (0, 4), None, 5)
+    costs = _native.SimCosts(request_us=0, cold_us=0, boundary_us=0, mps_us=0.4)
+    row = _native.simulate(SMS, [tenant], "timeslice", costs=costs)["tenants"][0]
+    assert (row["end_us"] - row["arrival_us"]).mean() == pytest.approx(KERNELS * (0.25 + GAP_US))
+
+
+def test_a_request_that_is_held_has_its_host_part_done_meanwhile() -> None:
+    """GIVEN a request without MPS that waits for another's slice WHEN that is over THEN it begins
+    at once, as it was launched long before."""
+    switch_us, host_us = 100.0, 40.0
+    first = _native.SimTenant([trace(gap_us=0)], (0, 2), [0.0])
+    second = _native.SimTenant([trace(gap_us=0)], (2, 4), [10.0])
+    costs = _native.SimCosts(request_us=host_us, cold_us=0, resume_us=0, mps_us=0)
+    settings = {"switch_us": switch_us}
+    result = _native.simulate(SMS, [first, second], "timeslice", settings, costs=costs)
+    one, other = result["tenants"]
+    assert one["end_us"][0] == pytest.approx(host_us + KERNELS * KERNEL_US)
+    found_us = other["end_us"][0] - one["end_us"][0]
+    assert found_us == pytest.approx(switch_us + KERNELS * KERNEL_US)
+
+
 def test_without_mps_a_tenant_gives_up_its_slice_with_its_request() -> None:
     """GIVEN two closed loops without MPS, requests of one shorter than a slice WHEN one of them has
     ended THEN the other has a whole slice before the next."""
