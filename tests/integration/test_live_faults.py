@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fico import _native
-from fico.runtime.timeline_file import load_folder
+from fico.runtime.timeline_file import EVENTS, FLAGS, load_folder
 from fico.runtime.traces import trace_of
 from helpers import built
 from helpers.cut_graph_rules import CUT_RULES
@@ -504,3 +504,26 @@ def test_no_more_partitions_than_may_be(tmp_path: Path, most: int) -> None:
             assert counters["near_partitions"] == counters["extra_partitions"] == 0
             assert counters["partitions_created"] > 1
         runner.close()
+
+
+def test_a_near_partition_has_three_quarters_of_what_was_granted(tmp_path: Path) -> None:
+    """GIVEN as many partitions as may be WHEN others are asked for THEN each piece that goes to
+    what is nearest is inside of what was granted, and has three quarters of its units."""
+    live = Live(tmp_path, Schedule("jumble", {}))
+    live.env |= {"FICO_PARTITIONS": "2"}
+    with live.session:
+        one, other = live.ready(), live.ready()
+        live.goes_on(one, "near_partitions", 40)
+        live.ends_right(one)
+        live.ends_right(other)
+    pieces = 0
+    for recording in load_folder(live.timelines):
+        lo, hi = 0, recording.unit_count
+        for record in recording.records:
+            if record["event"] == EVENTS["decision"]:
+                lo, hi = int(record["lo"]), int(record["hi"])
+            elif record["event"] == EVENTS["issue"] and not record["flags"] & FLAGS["home"]:
+                assert lo <= record["lo"] < record["hi"] <= hi
+                assert 4 * (int(record["hi"]) - int(record["lo"])) >= 3 * (hi - lo)
+                pieces += (lo, hi) != (record["lo"], record["hi"])
+    assert pieces > 0
