@@ -21,8 +21,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 import common
 from fico import _native, sim
 from fico.profiling import prediction, raw_file
@@ -34,8 +32,6 @@ from fico.runtime.traces import traces_of
 from profiles import HELD_OUT, name_of
 
 REQUESTS = 40
-SETTLED = 2
-"""Requests until the two have found their rhythm."""
 WHAT = {"mps": "pair-free", "static": "pair-split"}
 
 
@@ -60,7 +56,7 @@ def names_of(row: common.Row) -> list[str]:
 
 
 def simulated_ms(profiles: Sequence[Profile], mode: str, units: Sequence[int]) -> list[float]:
-    """Mean latency of each tenant in closed loop."""
+    """Mean latency of each tenant in closed loop; requests count once all have ended one."""
     tenants = [
         sim.Tenant(traces_of(profile), own / len(profile.gpu.sms_per_unit), requests=REQUESTS)
         for profile, own in zip(profiles, units, strict=True)
@@ -71,7 +67,11 @@ def simulated_ms(profiles: Sequence[Profile], mode: str, units: Sequence[int]) -
         sms_per_unit=profiles[0].gpu.sms_per_unit,
         costs=_native.SimCosts(request_us=0),  # launches were hidden
     )
-    return [float(np.diff(one.end_us)[SETTLED:].mean()) / 1e3 for one in result.tenants]
+    all_run_us = max(one.end_us[0] for one in result.tenants)
+    return [
+        float((one.end_us - one.start_us)[one.start_us >= all_run_us].mean()) / 1e3
+        for one in result.tenants
+    ]
 
 
 def compared(what: str, row: common.Row, predicted_ms: float, measured_ms: float) -> common.Row:
