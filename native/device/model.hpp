@@ -96,10 +96,10 @@ class Model {
     Demand demand;
     double arrival_us = 0;
     std::uint64_t serial = 0;
-    double waves = 1;   // whole ones, on all its cells
-    double loads = 0;   // SMs' worth of all its blocks
-    double most = 0;    // SMs' worth that it can hold at once
-    double spread = 0;  // SMs that its blocks cover when it holds that
+    double waves = 1;    // whole ones, on all its cells
+    double loads = 0;    // SMs' worth of all its blocks
+    double most = 0;     // SMs' worth that it can hold at once
+    double spread = 0;   // SMs that its blocks cover when it holds that
     bool dense = false;  // leaves what it does not need of that as whole SMs
     // Progress: `left` of the whole at `since_us`, `pace_us` for the whole.
     double left = 1;
