@@ -94,6 +94,15 @@ def test_a_run_says_why_it_does_not_count() -> None:
     assert drift(few) == 0
 
 
+def test_long_and_short_requests_in_turn_are_no_drift() -> None:
+    """GIVEN as many long as short ones WHEN one third has one more of these, another of those THEN
+    that is no drift; nor is a single stall."""
+    in_turn = served([1000.0, 2500.0] * 67)
+    assert abs(drift(in_turn)) < 0.05
+    stalled = served([1000.0] * 100 + [80_000.0] + [1000.0] * 34)
+    assert drift(stalled) == pytest.approx(0)
+
+
 def test_a_backlog_at_the_end_is_an_overload() -> None:
     one = served([1000.0] * 100)
     assert not is_overloaded(one, 100e3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import mean
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fico.bench.cell import Cell
 from fico.bench.device import Outcome, Served
@@ -12,7 +13,7 @@ from fico.bench.device import Outcome, Served
 FEWEST_REQUESTS = 30
 """Of each tenant; fewer say nothing of a p99, and little of a mean."""
 MOST_DRIFT = 0.10
-"""Of the median latency in closed loop, from the first third of the requests to the last; the mean
+"""Of the latency in closed loop, from the first third of the requests to the last; the mean
 of the tenants', since what one gains from another is the policy's doing and not the device's."""
 
 LOWEST_CLOCK = 0.9
@@ -46,16 +47,22 @@ def reasons_against(cell: Cell, outcome: Outcome) -> list[str]:
 
 
 def drift(served: Served) -> float:
-    """Relative change of the median latency from the first third of the requests to the last.
+    """Relative change of the latency from the first third of the requests to the last.
 
-    0 where there are too few to tell. For closed loops: under arrivals queues come and go.
+    Of the mean of the middle half: a median flips where there are as many long as short ones, as in
+    turns, and a mean follows single stalls. 0 where there are too few to tell. For closed loops:
+    under arrivals queues come and go.
     """
     latencies = served.end_us - served.arrival_us
     third = len(latencies) // 3
     if len(latencies) < _FEWEST_FOR_DRIFT:
         return 0.0
-    first, last = np.median(latencies[:third]), np.median(latencies[-third:])
-    return float(last / first - 1)
+    return _middle(latencies[-third:]) / _middle(latencies[:third]) - 1
+
+
+def _middle(latencies: NDArray[np.float64]) -> float:
+    quarter = len(latencies) // 4
+    return float(np.sort(latencies)[quarter : len(latencies) - quarter].mean())
 
 
 def is_overloaded(served: Served, window_us: float) -> bool:
