@@ -125,7 +125,8 @@ void Model::advance(double now_us, std::vector<Completion>& ended) {
         finish(place);
         continue;
       }
-      if (kernel.due_us <= at_us) dispatch(kernel, at_us);
+      // Who has just given up room has blocks left that wait for some.
+      if (kernel.due_us <= at_us && !kernel.stale) dispatch(kernel, at_us);
       ++place;
     }
     settle(at_us);

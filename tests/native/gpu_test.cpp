@@ -135,6 +135,13 @@ TEST(high_priority_gets_room_as_resident_blocks_end) {
   CHECK(ends[0] <= 104 + 1e-9);
 }
 
+TEST(room_given_up_when_the_last_block_was_to_start_delays_it) {
+  // Two waves; all of the room of the first one goes to the newcomer as it ends.
+  const auto ends = ends_of({{0, wave_kernel(264, 1, 10)}, {0, wave_kernel(132, 1, 10), kAll, -5}});
+  CHECK(near(ends[1], 20));
+  CHECK(near(ends[0], 30));
+}
+
 TEST(high_priority_waits_for_a_kernel_whose_blocks_all_run) {
   const auto ends = ends_of({{0, wave_kernel(132, 1, 100)}, {1, wave_kernel(10, 1, 5), kAll, -5}});
   CHECK(near(ends[0], 100));
