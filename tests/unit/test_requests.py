@@ -330,6 +330,15 @@ def busy_machine(source: random.Random, graph: bool, unsteady: float) -> list[Ca
     return calls
 
 
+def test_a_boundary_that_idles_less_than_the_others_is_one() -> None:
+    """Nothing idles within graphs, so what idles between two of them is between requests."""
+    prefill = Call(network(2, name="prefill"), graph=True, idle_us=36.0)
+    decode = Call(network(1, width=40, name="decode"), graph=True, idle_us=60.0)
+    windows = [record([prefill, *[decode] * 4] * 16, seed=number) for number in range(4)]
+    lengths = [len(kind.signatures) for kind in find_requests(windows).kinds]
+    assert sorted(lengths) == [len(network(1)), len(network(2))]
+
+
 @pytest.mark.parametrize("graph", [False, True])
 @given(seed=st.integers(0, 999), unsteady=st.floats(0, 0.4))
 @settings(max_examples=30, deadline=None)

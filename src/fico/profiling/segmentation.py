@@ -139,6 +139,8 @@ class Pieces:
     """Sum of their durations."""
     boundaries: Boundaries
     """One fewer than pieces."""
+    inner_gaps_us: NDArray[np.float64]
+    """Idle time before each operation that begins no piece: within graph launches."""
     typical_gap_us: float
     """Median between operations, those within pieces included; at most _LAUNCH_US."""
 
@@ -151,6 +153,7 @@ class Pieces:
             self.sizes[:count],
             self.busy_ns[:count],
             self.boundaries.first(count - 1),
+            self.inner_gaps_us[: int(self.sizes[:count].sum()) - count],
             self.typical_gap_us,
         )
 
@@ -163,7 +166,7 @@ def pieces_of(sequence: Sequence) -> Pieces:
     busy_ns = np.add.reduceat(sequence.end_ns - sequence.start_ns, begins)
     latest_ns = np.maximum.accumulate(sequence.end_ns)
     starts_ns = np.minimum.reduceat(sequence.start_ns, begins)
-    inner_ns = np.maximum(sequence.start_ns[1:] - latest_ns[:-1], 0)
+    gaps_ns = np.maximum(sequence.start_ns[1:] - latest_ns[:-1], 0)
     return Pieces(
         families=families,
         sizes=np.diff(begins, append=len(sequence.order)),
@@ -172,7 +175,8 @@ def pieces_of(sequence: Sequence) -> Pieces:
             joined(families[:-1], families[1:]),
             np.maximum(starts_ns[1:] - latest_ns[begins[1:] - 1], 0) / 1e3,
         ),
-        typical_gap_us=min(float(np.median(inner_ns)) / 1e3, _LAUNCH_US) if len(inner_ns) else 0.0,
+        inner_gaps_us=np.delete(gaps_ns, begins[1:] - 1) / 1e3,
+        typical_gap_us=min(float(np.median(gaps_ns)) / 1e3, _LAUNCH_US) if len(gaps_ns) else 0.0,
     )
 
 
@@ -296,9 +300,11 @@ class _Search:
         return float(busy_ns[known].sum() / max(busy_ns[counts].sum(), 1))
 
     def _with_idle_points(self, chosen: Flags) -> Flags:
-        inner_us = self.gap_us[self.kind[~chosen[self.kind]]]
-        if not len(inner_us) or not chosen.any():
+        not_cut = ~chosen[self.kind]
+        if not not_cut.any() or not chosen.any():
             return chosen
+        # Without the gaps within graphs, what was wrongly left out would be all there is to see.
+        inner_us = np.append(self.gap_us[self.kind[not_cut]], self.pieces.inner_gaps_us)
         dense_us = min(float(np.quantile(inner_us, 0.9)), _LAUNCH_US)
         clear_us = max(float(self.gap_us[chosen].min()) / _CLEAR_JUMP, 3 * dense_us, _IDLE_US)
         wider = chosen | (self.gap_us >= clear_us)
