@@ -9,11 +9,7 @@
 #include <cstdio>
 #include <vector>
 
-#define TRY(call)                                                                             \
-  do {                                                                                        \
-    CUresult result_ = (call);                                                                \
-    if (result_ != CUDA_SUCCESS) printf("  ! line %d: %s -> %d\n", __LINE__, #call, result_); \
-  } while (0)
+#include "attempt.hpp"
 
 constexpr unsigned kSharedBytes = 160 << 10;  // more than half of an SM's: one block an SM
 constexpr long long kSpin_ns = 2'000'000;

@@ -11,16 +11,12 @@
 #include <thread>
 #include <vector>
 
+#include "attempt.hpp"
+
 using Clock = std::chrono::steady_clock;
 static double us_since(Clock::time_point start) {
   return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
 }
-#define TRY(call)                                                                             \
-  do {                                                                                        \
-    CUresult result_ = (call);                                                                \
-    if (result_ != CUDA_SUCCESS) printf("  ! line %d: %s -> %d\n", __LINE__, #call, result_); \
-  } while (0)
-
 extern "C" __global__ void mark_sms(unsigned* seen) {
   unsigned sm;
   asm volatile("mov.u32 %0, %%smid;" : "=r"(sm));

@@ -9,14 +9,7 @@
 #include <cstdlib>
 #include <vector>
 
-#define TRY(call)                                                         \
-  do {                                                                    \
-    cudaError_t result_ = (call);                                         \
-    if (result_ != cudaSuccess) {                                         \
-      printf("  ! line %d: %s\n", __LINE__, cudaGetErrorString(result_)); \
-      exit(1);                                                            \
-    }                                                                     \
-  } while (0)
+#include "attempt.hpp"
 
 constexpr unsigned kSharedBytes = 160 << 10;  // more than half of an SM's: one block an SM
 constexpr unsigned kMostSms = 256;
@@ -36,15 +29,15 @@ int main(int count, char** words) {
   const long long stay_ms = count > 1 ? atoll(words[1]) : 0;
   const char* percent = getenv("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE");
   int said = 0;
-  TRY(cudaDeviceGetAttribute(&said, cudaDevAttrMultiProcessorCount, 0));
+  MUST(cudaDeviceGetAttribute(&said, cudaDevAttrMultiProcessorCount, 0));
   unsigned* blocks_on_sm = nullptr;
-  TRY(cudaMalloc(&blocks_on_sm, 4 * kMostSms));
-  TRY(cudaFuncSetAttribute(spin, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes));
+  MUST(cudaMalloc(&blocks_on_sm, 4 * kMostSms));
+  MUST(cudaFuncSetAttribute(spin, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes));
   printf("percentage %s: the driver says %d SMs; used by clusters of", percent ? percent : "-",
          said);
   std::vector<unsigned> on_sm(kMostSms);
   for (const unsigned cluster : {8U, 4U, 2U, 1U}) {
-    TRY(cudaMemset(blocks_on_sm, 0, 4 * kMostSms));
+    MUST(cudaMemset(blocks_on_sm, 0, 4 * kMostSms));
     cudaLaunchAttribute shape{};
     shape.id = cudaLaunchAttributeClusterDimension;
     shape.val.clusterDim = {cluster, 1, 1};
@@ -55,8 +48,8 @@ int main(int count, char** words) {
     config.attrs = &shape;
     config.numAttrs = 1;
     const long long ns = cluster == 1 && stay_ms > 0 ? stay_ms * 1'000'000 / 32 : 200'000;
-    TRY(cudaLaunchKernelEx(&config, spin, blocks_on_sm, ns));
-    TRY(cudaMemcpy(on_sm.data(), blocks_on_sm, 4 * kMostSms, cudaMemcpyDeviceToHost));
+    MUST(cudaLaunchKernelEx(&config, spin, blocks_on_sm, ns));
+    MUST(cudaMemcpy(on_sm.data(), blocks_on_sm, 4 * kMostSms, cudaMemcpyDeviceToHost));
     unsigned used = 0;
     for (const unsigned blocks : on_sm) used += blocks > 0;
     printf("%s %u: %u", cluster == 8 ? "" : ",", cluster, used);

@@ -6,7 +6,9 @@
 // leaves that does not fill them. Without MPS the clients take turns and the numbers say nothing.
 // Build: nvcc -arch=sm_90 -std=c++17 -o turns turns.cu
 #include <cuda_runtime.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,14 +18,7 @@
 #include <cstring>
 #include <vector>
 
-#define TRY(call)                                                         \
-  do {                                                                    \
-    cudaError_t result_ = (call);                                         \
-    if (result_ != cudaSuccess) {                                         \
-      printf("  ! line %d: %s\n", __LINE__, cudaGetErrorString(result_)); \
-      _exit(1);                                                           \
-    }                                                                     \
-  } while (0)
+#include "attempt.hpp"
 
 using Ns = unsigned long long;
 struct Record {
@@ -93,44 +88,44 @@ struct Client {
   cudaGraphExec_t graph;
 
   Client(const Kind& kind, bool counts_blocks) {
-    TRY(cudaMalloc(&records, kMost * sizeof(Record)));
-    TRY(cudaMalloc(&next, 4));
-    TRY(cudaMalloc(&done, 4));
-    TRY(cudaMalloc(&blocks_on_sm, 4 * kSms));
-    TRY(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-    TRY(cudaFuncSetAttribute(spin, cudaFuncAttributeMaxDynamicSharedMemorySize, 220 << 10));
+    MUST(cudaMalloc(&records, kMost * sizeof(Record)));
+    MUST(cudaMalloc(&next, 4));
+    MUST(cudaMalloc(&done, 4));
+    MUST(cudaMalloc(&blocks_on_sm, 4 * kSms));
+    MUST(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    MUST(cudaFuncSetAttribute(spin, cudaFuncAttributeMaxDynamicSharedMemorySize, 220 << 10));
     int khz = 0;
-    TRY(cudaDeviceGetAttribute(&khz, cudaDevAttrClockRate, 0));
+    MUST(cudaDeviceGetAttribute(&khz, cudaDevAttrClockRate, 0));
     const auto cycles = (long long)(kind.block_us * khz / 1e3);
     cudaGraph_t made;
-    TRY(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
+    MUST(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
     for (unsigned node = 0; node < kNodes; ++node) {
       spin<<<kind.blocks, kind.threads, kind.shared_bytes, stream>>>(
           records, next, done, counts_blocks ? blocks_on_sm : nullptr, cycles);
     }
-    TRY(cudaStreamEndCapture(stream, &made));
-    TRY(cudaGraphInstantiate(&graph, made, 0));
+    MUST(cudaStreamEndCapture(stream, &made));
+    MUST(cudaGraphInstantiate(&graph, made, 0));
     forget();
     replay(3);
     forget();
   }
   void forget() {
     std::vector<Record> empty(kMost, Record{~0ULL, 0, 0});
-    TRY(cudaMemcpy(records, empty.data(), kMost * sizeof(Record), cudaMemcpyHostToDevice));
-    TRY(cudaMemset(next, 0, 4));
-    TRY(cudaMemset(done, 0, 4));
-    TRY(cudaMemset(blocks_on_sm, 0, 4 * kSms));
-    TRY(cudaDeviceSynchronize());
+    MUST(cudaMemcpy(records, empty.data(), kMost * sizeof(Record), cudaMemcpyHostToDevice));
+    MUST(cudaMemset(next, 0, 4));
+    MUST(cudaMemset(done, 0, 4));
+    MUST(cudaMemset(blocks_on_sm, 0, 4 * kSms));
+    MUST(cudaDeviceSynchronize());
   }
   void replay(unsigned times) {
-    for (unsigned i = 0; i < times; ++i) TRY(cudaGraphLaunch(graph, stream));
-    TRY(cudaStreamSynchronize(stream));
+    for (unsigned i = 0; i < times; ++i) MUST(cudaGraphLaunch(graph, stream));
+    MUST(cudaStreamSynchronize(stream));
   }
   unsigned read(Record* into, unsigned most) {
     unsigned count = 0;
-    TRY(cudaMemcpy(&count, next, 4, cudaMemcpyDeviceToHost));
+    MUST(cudaMemcpy(&count, next, 4, cudaMemcpyDeviceToHost));
     count = std::min(count, most);
-    TRY(cudaMemcpy(into, records, count * sizeof(Record), cudaMemcpyDeviceToHost));
+    MUST(cudaMemcpy(into, records, count * sizeof(Record), cudaMemcpyDeviceToHost));
     return count;
   }
 };
@@ -152,7 +147,11 @@ void print_gaps(const char* who, const Record* records, unsigned count) {
          median_us(gaps));
 }
 
+// Nobody stays and waits for a process that has failed.
+void end_with_parent() { prctl(PR_SET_PDEATHSIG, SIGKILL); }
+
 void light_process(Shared* shared, const Kind& kind) {
+  end_with_parent();
   Client light(kind, false);
   light.replay(kReplays);
   shared->light_alone_count = light.read(shared->light_alone, kNodes * kReplays);
@@ -164,10 +163,11 @@ void light_process(Shared* shared, const Kind& kind) {
 }
 
 void heavy_process(Shared* shared, const Kind& heavy_kind, const Kind& light_kind) {
+  end_with_parent();
   printf("%s; beside it %s\n", heavy_kind.name, light_kind.name);
   Client heavy(heavy_kind, true);
   std::vector<Record> alone(kNodes * kReplays), beside(kNodes * kReplays);
-  while (!shared->light_ready) usleep(1000);
+  while (!shared->light_ready && waitpid(-1, nullptr, WNOHANG) == 0) usleep(1000);
   heavy.replay(kReplays);
   const unsigned count = heavy.read(beside.data(), kNodes * kReplays);
   shared->heavy_done = 1;
@@ -201,10 +201,10 @@ void heavy_process(Shared* shared, const Kind& heavy_kind, const Kind& light_kin
 // How many SMs have how many blocks of a kernel that does not fill them, alone on the GPU.
 void print_places(const Kind& kind) {
   Client client(kind, true);
-  TRY(cudaGraphLaunch(client.graph, client.stream));
-  TRY(cudaDeviceSynchronize());
+  MUST(cudaGraphLaunch(client.graph, client.stream));
+  MUST(cudaDeviceSynchronize());
   std::vector<unsigned> on_sm(kSms);
-  TRY(cudaMemcpy(on_sm.data(), client.blocks_on_sm, 4 * kSms, cudaMemcpyDeviceToHost));
+  MUST(cudaMemcpy(on_sm.data(), client.blocks_on_sm, 4 * kSms, cudaMemcpyDeviceToHost));
   std::sort(on_sm.begin(), on_sm.end());
   printf("%s alone, %u times: blocks on an SM from %u to %u, median %u\n", kind.name, kNodes,
          on_sm.front(), on_sm.back(), on_sm[kSms / 2]);

@@ -23,8 +23,8 @@
 namespace fico::policy {
 namespace {
 
-// Of a tenant that is alone, or the first in the order: a tenant that comes can go before it.
-constexpr std::int8_t kLevelAlone = kLevelFirst + 1;
+// Of the first in the order, also where nobody else is in a request: who comes can go before it.
+constexpr std::int8_t kLevelHead = kLevelFirst + 1;
 // A request that others wait for is so much shorter than theirs.
 constexpr double kMuchShorter = 1.5;
 
@@ -76,12 +76,10 @@ class Fico final : public Policy {
   explicit Fico(Settings settings) : settings_(settings) {}
 
   Grant decide(const View& view) const noexcept override {
-    if (!has_neighbours(view)) {
-      return {.level = kLevelAlone, .units = view.all(), .span_us = kForever_us};
-    }
+    if (!has_neighbours(view)) return {.units = view.all(), .span_us = kForever_us};
     const std::uint64_t closed = closed_slices(view);
     const Units open = grown(view.slice(), closed & ~view.slice().mask(), view.unit_count);
-    Grant grant{.level = kLevelAlone, .units = open};
+    Grant grant{.level = kLevelHead, .units = open};
     const Active active = active_in(view);
     std::uint64_t sharers = 0;
     if ((active.slots & ~bit(view.self)) == 0) {
@@ -107,7 +105,7 @@ class Fico final : public Policy {
       return grant;
     }
     grant.span_us = span_us(view, false);
-    if (settings_.order) grant.level = place(view, kLevelAlone, settings_.target_percent / 100);
+    if (settings_.order) grant.level = place(view, kLevelHead, settings_.target_percent / 100);
     if (far_behind(view, view.self)) {
       grant.units = view.slice();
       grant.exclusive = true;
