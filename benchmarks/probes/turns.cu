@@ -195,6 +195,7 @@ void heavy_process(Shared* shared, const Kind& heavy_kind, const Kind& light_kin
       "  light kernels that start, a heavy kernel: %.2f while it has blocks to start, %.2f while"
       " its last run, %.2f before the next\n",
       starting / kernels, running / kernels, between / kernels);
+  fflush(stdout);
   _exit(0);
 }
 
