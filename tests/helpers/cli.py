@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from helpers.patience import PATIENCE_S
+
 FICO = [sys.executable, "-m", "fico.cli"]
 
 # A program that says its process id and then lives until its standard input ends.
@@ -69,7 +71,7 @@ class Cli:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=False,
         )
         return Done(done.returncode, done.stdout, done.stderr)
@@ -126,7 +128,7 @@ class Cli:
                         stream.close()
 
 
-def read_line(process: subprocess.Popen[str], timeout_s: float = 30) -> str:
+def read_line(process: subprocess.Popen[str], timeout_s: float = PATIENCE_S) -> str:
     """The next line of a process's output; TimeoutError if none comes. Unbuffered."""
     assert process.stdout is not None
     descriptor = process.stdout.fileno()
@@ -143,7 +145,7 @@ def read_line(process: subprocess.Popen[str], timeout_s: float = 30) -> str:
     return line.decode()
 
 
-def until(condition: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
+def until(condition: Callable[[], bool], what: str, timeout_s: float = PATIENCE_S) -> None:
     """Poll up to a deadline; AssertionError names what did not come."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -13,9 +13,8 @@ from typing import IO
 
 from helpers import built
 from helpers.oracle import Oracle
+from helpers.patience import PATIENCE_S
 from helpers.session import Session, Tenant, emulated_env
-
-TIMEOUT_S = 20.0
 
 
 class Hang(AssertionError):
@@ -41,7 +40,7 @@ class Runner:
         self._start = start
         self._process: Process | None = None
 
-    def run(self, text: str, timeout_s: float = TIMEOUT_S) -> Outcome:
+    def run(self, text: str, timeout_s: float = PATIENCE_S) -> Outcome:
         """Run a program. Hang, or AssertionError where the process ends; both name the program."""
         if self._process is None:
             self._process = self._start()

@@ -15,6 +15,7 @@ from typing import IO
 
 from fico import _native
 from helpers import built
+from helpers.patience import PATIENCE_S
 
 # The emulated device, as docs/emulator.md describes it.
 UNITS = (*([8] * 15), 12)
@@ -69,7 +70,7 @@ class Tenant:
         if self.status is None:
             os.kill(self.pid, number)
 
-    def wait(self, timeout_s: float = 30) -> int:
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """The exit status (negative for a signal). TimeoutError, with the process killed."""
         deadline = time.monotonic() + timeout_s
         while self.status is None:
@@ -200,7 +201,7 @@ class Session:
 
 
 def run_plain(
-    command: Sequence[str | Path], env: Mapping[str, str], text: str = "", timeout_s: float = 60
+    command: Sequence[str | Path], env: Mapping[str, str], text: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, outside of any session."""
     return subprocess.run(
@@ -209,6 +210,6 @@ def run_plain(
         input=text,
         capture_output=True,
         text=True,
-        timeout=timeout_s,
+        timeout=PATIENCE_S,
         check=False,
     )

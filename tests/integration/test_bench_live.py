@@ -20,6 +20,7 @@ from fico.bench.emulated_program import curve_us
 from fico.bench.marks import read_marks
 from fico.runtime import profile_file
 from helpers.cli import Cli, new_cli, runs, until
+from helpers.patience import PATIENCE_S
 from helpers.profiles import synthetic_profile
 
 NAMES = ("mobilenet_v2-bs8-graph", "mobilenet_v2-bs1-graph", "vgg16-bs8-graph")
@@ -184,7 +185,7 @@ def test_servers_have_the_profiles_of_their_models(cli: Cli, tmp_path: Path) -> 
 def test_ctrl_c_leaves_nothing(cli: Cli, tmp_path: Path) -> None:
     process, pids = measuring(cli, tmp_path)
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, err) == (130, "")
     assert "stopped: what was done is in a, and the same command goes on" in out
     assert not any(map(runs, pids))
@@ -194,7 +195,7 @@ def test_ctrl_c_leaves_nothing(cli: Cli, tmp_path: Path) -> None:
 def test_a_server_that_dies_is_named(cli: Cli, tmp_path: Path) -> None:
     process, pids = measuring(cli, tmp_path)
     os.kill(pids[0], signal.SIGKILL)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     # Its place in the session is that of whichever server started first.
     killed = r"fico: server bench-[12] has ended: killed by SIGKILL; what was done is kept\n"

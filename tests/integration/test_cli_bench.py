@@ -11,6 +11,7 @@ import pytest
 
 from fico.runtime import profile_file
 from helpers.cli import Cli, new_cli, until
+from helpers.patience import PATIENCE_S
 from helpers.profiles import synthetic_profile
 
 SMOKE = ("mobilenet_v2-bs8-graph", "mobilenet_v2-bs1-graph", "vgg16-bs8-graph")
@@ -131,14 +132,14 @@ def test_ctrl_c_keeps_what_was_done(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "absent.toml").write_text(SUITE.replace("vgg16", "vgg99"))
     process = cli.start("bench", "run", "absent.toml", "--out", "a", "--requests", "2000", *RUN)
     # Its profiles are not all there: it must not have begun.
-    assert process.wait(timeout=60) == 2
+    assert process.wait(timeout=PATIENCE_S) == 2
     suite = SUITE.replace("40", "10000").replace('"closed", ', '"closed", "dense", "medium", ')
     (tmp_path / "long.toml").write_text(suite)
     process = cli.start("bench", "run", "long.toml", "--out", "a", *RUN)
     runs = tmp_path / "a" / "runs"
     until(lambda: any(runs.glob("*.parquet")), "the first run")
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert "Traceback" not in err
     assert "stopped: what was done is in a, and the same command goes on" in out

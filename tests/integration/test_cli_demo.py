@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from helpers.cli import Cli, new_cli, read_line, until
+from helpers.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_ctrl_c_ends_the_demo_and_what_it_started(fico: Cli) -> None:
     while not read_line(process).startswith("  fico run"):
         pass
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, (out, err)
     assert err == ""
     assert demo_folders(process.pid) == []

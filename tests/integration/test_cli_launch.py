@@ -14,6 +14,7 @@ import pytest
 
 from fico.runtime.pump import fork_pump, new_lock
 from helpers.cli import FICO, Cli, Done, new_cli, read_line, runs, until
+from helpers.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -164,7 +165,7 @@ def test_tenants_of_others_are_respected(fico: Cli) -> None:
 def test_one_signal_ends_all(fico: Cli, number: signal.Signals) -> None:
     process, pids = start(fico, shell(WAIT, name="a"), shell(WAIT, name="b"))
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + signal.SIGINT
     assert out == ""
     assert "fico: SIGINT to a, b\n" in err
@@ -178,7 +179,7 @@ def test_each_further_signal_goes_one_step_on(fico: Cli) -> None:
     process.send_signal(signal.SIGINT)
     assert read_line(process) == "a | term\n"
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + signal.SIGKILL
     assert not runs(pids["a"])
 
@@ -188,7 +189,7 @@ def test_what_does_not_end_is_ended_in_time(fico: Cli) -> None:
     process.send_signal(signal.SIGINT)
     assert [read_line(process) for _ in range(2)] == ["a | int\n", "a | term\n"]
     (fico.folder / "end").touch()
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_S) == 0
 
 
 def test_ctrl_c_at_a_terminal_reaches_a_tenant_once(fico: Cli) -> None:
@@ -211,7 +212,7 @@ def test_ctrl_c_at_a_terminal_reaches_a_tenant_once(fico: Cli) -> None:
     os.write(master, b"\x03")
     read_until(rb"\| \x1b\[0mint\r\n")
     (fico.folder / "end").touch()
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert len(re.findall(rb"\| \x1b\[0mint\r\n", seen)) == 1
     os.close(master)
 

@@ -20,6 +20,7 @@ from fico.runtime.errors import FicoError
 from fico.runtime.processes import look_up
 from helpers import built
 from helpers.cli import Cli, new_cli, runs, until
+from helpers.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -193,7 +194,7 @@ def test_tenants_whose_mps_died_are_not_joined(fico: Cli) -> None:
     assert "fico down --force" in done.line
     assert "fico down --force" in session_of(fico)["problem"]
     assert fico("down", "--force").code == 0
-    assert tenant.wait(30) == -signal.SIGTERM
+    assert tenant.wait(PATIENCE_S) == -signal.SIGTERM
     assert files(fico) == []
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from fico import _native
 from helpers.cli import FICO, Cli, new_cli, read_line
+from helpers.patience import PATIENCE_S
 
 PROBE = "import os, json, sys; json.dump(dict(os.environ), sys.stdout)"
 
@@ -25,12 +26,12 @@ def fico(tmp_path: Path) -> Iterator[Cli]:
 def test_the_process_becomes_the_program(fico: Cli) -> None:
     process = fico.start("run", "--", "sh", "-c", "echo $$; exit 7")
     assert read_line(process) == f"{process.pid}\n"
-    assert process.wait(30) == 7
+    assert process.wait(PATIENCE_S) == 7
 
 
 def test_a_program_dies_of_its_own_signals(fico: Cli) -> None:
     process = fico.start("run", "--", "sh", "-c", "kill -SEGV $$")
-    assert process.wait(30) == -signal.SIGSEGV
+    assert process.wait(PATIENCE_S) == -signal.SIGSEGV
 
 
 def test_signals_do_what_they_do_without_fico(fico: Cli) -> None:
@@ -212,7 +213,7 @@ def test_down_refuses_while_tenants_live(fico: Cli) -> None:
     assert "fico down --force" in done.line
     assert tenant.poll() is None
     assert fico("down", "--force").code == 0
-    assert tenant.wait(30) == -signal.SIGTERM
+    assert tenant.wait(PATIENCE_S) == -signal.SIGTERM
     assert fico.leftovers() == []
 
 
@@ -221,7 +222,7 @@ def test_down_ends_a_tenant_that_ignores_sigterm(fico: Cli) -> None:
     process = fico.start("run", "--", sys.executable, "-uc", script)
     read_line(process)
     assert fico("down", "--force").code == 0
-    assert process.wait(30) == -signal.SIGKILL
+    assert process.wait(PATIENCE_S) == -signal.SIGKILL
 
 
 def test_down_leaves_nothing(fico: Cli) -> None:

@@ -21,6 +21,7 @@ from fico.runtime.gpus import EMULATED, find_gpu
 from fico.runtime.timeline_file import load_folder
 from helpers import built
 from helpers.cli import Cli, new_cli, read_line, until
+from helpers.patience import PATIENCE_S
 from helpers.profiles import synthetic_profile
 
 KERNELS = 24
@@ -127,7 +128,7 @@ def test_two_tenants(fico: Cli, graph: bool) -> None:
     programs = [start(fico, name, graph) for name in ("a", "b")]
     both_go_on(fico)
     for program in programs:
-        program.communicate("stop\n", timeout=60)
+        program.communicate("stop\n", timeout=PATIENCE_S)
         assert program.returncode == 0
     found = recorded(fico)
     assert sorted(found) == ["a", "b"]
@@ -213,7 +214,7 @@ def test_what_cannot_be_recorded_is_counted(fico: Cli, more: dict[str, str], rea
     row = fico.tenants()["a"]
     assert row["counters"]["lost_timelines"] == 1
     assert any(note.startswith(reason) for note in row["notes"])
-    _, err = program.communicate("stop\n", timeout=60)
+    _, err = program.communicate("stop\n", timeout=PATIENCE_S)
     assert program.returncode == 0
     assert err.count("\n") == 1
     assert err.startswith(f"fico: no timeline is recorded: {reason}")

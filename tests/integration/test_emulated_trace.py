@@ -16,6 +16,7 @@ from fico.profiling.collector import TraceFile
 from fico.profiling.records import COPY, KERNEL
 from helpers import built
 from helpers.cli import Cli, new_cli, read_line, until
+from helpers.patience import PATIENCE_S
 
 KERNELS = ("gemm op=spin us_per_block=20 registers=96 shared=1024", "gemv op=spin us_per_block=5")
 GEMM_BLOCKS = 384
@@ -66,7 +67,7 @@ class Traced:
         assert self.process.stdin is not None
         self.process.stdin.write("stop\n")
         self.process.stdin.flush()
-        assert self.process.wait(30) == 0
+        assert self.process.wait(PATIENCE_S) == 0
 
 
 @dataclass

@@ -15,6 +15,7 @@ import pytest
 
 from fico import _native
 from helpers import built, runner
+from helpers.patience import PATIENCE_S
 from helpers.session import Session, Tenant, emulated_env, run_plain
 from helpers.strategies import random_program
 
@@ -71,7 +72,7 @@ def goes_on(session: Session, tenant: Tenant) -> None:
     """Wait until the tenant has launched more than at the time of the call."""
     before = launches(session, tenant)
     what = f"{tenant.name} launches something"
-    session.until(lambda: launches(session, tenant) > before, 20, what)
+    session.until(lambda: launches(session, tenant) > before, PATIENCE_S, what)
 
 
 def ends_right(tenant: Tenant) -> None:

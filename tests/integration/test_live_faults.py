@@ -20,6 +20,7 @@ from fico.runtime.timeline_file import EVENTS, FLAGS, load_folder
 from fico.runtime.traces import trace_of
 from helpers import built
 from helpers.cut_graph_rules import CUT_RULES
+from helpers.patience import PATIENCE_S
 from helpers.profiles import synthetic_profile
 from helpers.race_free import Buffers
 from helpers.runner import Runner, check, tenant
@@ -222,7 +223,7 @@ def test_a_stopped_tenant_is_passed_by(live: Live) -> None:
     other = live.ready()
     observer = Observer(live)
     for _ in range(5):
-        live.session.until(observer.looks, 20, "somebody is in a request")
+        live.session.until(observer.looks, PATIENCE_S, "somebody is in a request")
         stopped.signal(signal.SIGSTOP)
         live.goes_on(other)
         late = live.counts(other)["late_pieces"]
@@ -242,13 +243,13 @@ def test_units_of_a_stopped_tenant_are_lent_out(live: Live) -> None:
     stopped = live.ready(priority=-5)
     observer = Observer(live)
     for _ in range(5):
-        live.session.until(observer.looks, 20, "the tenant is in a request")
+        live.session.until(observer.looks, PATIENCE_S, "the tenant is in a request")
         stopped.signal(signal.SIGSTOP)
         live.session.until(lambda: not observer.looks(), 5, "the stopped tenant is passed by")
         if live.arena.policy == CLAIMS.policy:
             assert observer.piece() == (0, UNITS)
         stopped.signal(signal.SIGCONT)
-        live.session.until(observer.looks, 20, "the tenant goes on")
+        live.session.until(observer.looks, PATIENCE_S, "the tenant goes on")
     observer.leave()
     live.ends_right(stopped)
 
@@ -265,7 +266,7 @@ def test_a_tenant_that_hangs_does_not_stop_the_others(live: Live) -> None:
             live.goes_on(each, "pieces", 30)
         return [live.counts(each)["late_pieces"] for each in others] == before
 
-    live.session.until(none_waits, 60, "pieces are not held any more")
+    live.session.until(none_waits, PATIENCE_S, "pieces are not held any more")
     for each in others:
         live.ends_right(each)
 
@@ -282,11 +283,11 @@ def test_the_lock_of_the_session_holds_nobody_up(tmp_path: Path) -> None:
         mortal.kill()
         # Several rounds of the keeper of a tenant, which finds the dead one.
         rounds_end = time.monotonic() + 0.2
-        live.session.until(lambda: time.monotonic() > rounds_end, 10, "some rounds")
-        live.session.until(observer.looks, 10, "the tenant gives a sign of life")
+        live.session.until(lambda: time.monotonic() > rounds_end, PATIENCE_S, "some rounds")
+        live.session.until(observer.looks, PATIENCE_S, "the tenant gives a sign of life")
         fcntl.flock(held, fcntl.LOCK_UN)
         gone = lambda: live.session.row(mortal.name) is None  # noqa: E731
-        live.session.until(gone, 10, "the dead one is swept up")
+        live.session.until(gone, PATIENCE_S, "the dead one is swept up")
         assert live.session.row(busy.name) is not None
         observer.leave()
 
@@ -362,7 +363,7 @@ def test_all_policies_in_turn(tmp_path: Path) -> None:
                 for each, launches in zip(tenants, before, strict=True)
             )
 
-        live.session.until(have_gone_on, 60, "200 graphs are launched")
+        live.session.until(have_gone_on, PATIENCE_S, "200 graphs are launched")
         for each in tenants:
             live.ends_right(each)
         live.use(SCHEDULES[0])

@@ -14,6 +14,7 @@ import pytest
 from fico.profiling.cupti import find_cupti
 from helpers import built
 from helpers.cli import Cli, new_cli, until
+from helpers.patience import PATIENCE_S
 
 KERNELS = ("work op=spin us_per_block=200", "step op=spin us_per_block=50")
 SERVES = "work*264,step*16x3"
@@ -176,7 +177,7 @@ def started(fico: Cli) -> subprocess.Popen[str]:
 def test_it_is_told_to_end(fico: Cli, number: signal.Signals, code: int) -> None:
     process = started(fico)
     os.killpg(process.pid, number)
-    assert process.wait(60) == code
+    assert process.wait(PATIENCE_S) == code
     assert process.stderr is not None
     assert "Traceback" not in process.stderr.read()
     assert_nothing_is_left(fico)

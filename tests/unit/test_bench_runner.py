@@ -26,6 +26,7 @@ from fico.bench.suites import Suite, suites
 from fico.bench.summary import write_summary
 from fico.bench.sweep import combinations
 from fico.runtime.errors import FicoError, UsageError
+from helpers.patience import PATIENCE_S
 from helpers.sharing_device import SharingDevice
 
 TESTS = Path(__file__).parents[1]
@@ -168,7 +169,7 @@ def test_a_killed_suite_goes_on_and_leaves_no_process(tmp_path: Path, workers: i
         env=os.environ | {"PYTHONPATH": str(TESTS)},
     )
     # The end of its output comes when the last process that could write to it has gone.
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == -9, output
     # Two capacities and three runs had been reported; other workers may have been ahead of that.
     kept = len(list((out / "runs").glob("*.parquet")))
