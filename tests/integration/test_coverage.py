@@ -11,6 +11,7 @@ import pytest
 
 from fico import _native
 from helpers import built
+from helpers.patience import PATIENCE_S
 from helpers.session import Session, emulated_env
 
 # Uses the GPU, opens a library as it is told to, says how it reaches the driver, and waits.
@@ -38,7 +39,7 @@ def row(session: Session) -> _native.TenantRow:
 
 def wait_for_scan(session: Session, counter: str) -> None:
     """The library looks through the loaded ones in a thread of its own."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + PATIENCE_S
     while row(session)["counters"][counter] == 0 and time.monotonic() < until:
         time.sleep(0.005)
 

@@ -1,7 +1,9 @@
 // The emulated device: what it promises about order, partitions, time and handles.
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <string>
 #include <thread>
@@ -360,20 +362,34 @@ TEST(cooperative_grids_must_fit_the_partition) {
   CHECK_EQ(cooperative(529, nullptr), CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
 }
 
+// Whether what is launched takes as long: never less, and no more where the machine is not busy.
+template <typename Launches>
+bool takes_ms(CUstream stream, double expected_ms, const Launches& launches) {
+  CUevent events[2];
+  for (auto& event : events) OK(CU(cuEventCreate)(&event, CU_EVENT_DEFAULT));
+  float shortest_ms = HUGE_VALF;
+  fico::check::holds_once([&] {
+    OK(CU(cuEventRecord)(events[0], stream));
+    launches();
+    OK(CU(cuEventRecord)(events[1], stream));
+    OK(CU(cuStreamSynchronize)(stream));
+    float ms = 0;
+    OK(CU(cuEventElapsedTime)(&ms, events[0], events[1]));
+    shortest_ms = std::min(shortest_ms, ms);
+    return shortest_ms < expected_ms * 1.01 + 1;
+  });
+  const bool ok = shortest_ms >= expected_ms * 0.999 && shortest_ms < expected_ms * 1.01 + 1;
+  if (!ok) std::fprintf(stderr, "%g ms instead of %g\n", shortest_ms, expected_ms);
+  return ok;
+}
+
 TEST(a_kernel_follows_its_curve) {
   const auto world = World::timed();
   const double expected_ms[] = {9, 5, 4, 4};
   for (unsigned units = 1; units <= 4; ++units) {
     const auto stream = make_green_stream(make_green(2, 2 + units));
-    CUevent events[2];
-    for (auto& event : events) OK(CU(cuEventCreate)(&event, CU_EVENT_DEFAULT));
-    OK(CU(cuEventRecord)(events[0], stream));
-    OK(launch(world.function("curved"), stream, nullptr, 1000));
-    OK(CU(cuEventRecord)(events[1], stream));
-    OK(CU(cuStreamSynchronize)(stream));
-    float ms = 0;
-    OK(CU(cuEventElapsedTime)(&ms, events[0], events[1]));
-    CHECK(ms >= expected_ms[units - 1] * 0.999 && ms < expected_ms[units - 1] * 1.01 + 1);
+    CHECK(takes_ms(stream, expected_ms[units - 1],
+                   [&] { OK(launch(world.function("curved"), stream, nullptr, 1000)); }));
   }
 }
 
@@ -392,16 +408,10 @@ TEST(kernels_that_are_not_understood_are_refused) {
 TEST(a_chain_of_kernels_takes_the_modelled_time) {
   const auto world = World::timed();
   const auto stream = make_stream();
-  CUevent events[2];
-  for (auto& event : events) OK(CU(cuEventCreate)(&event, CU_EVENT_DEFAULT));
-  OK(CU(cuEventRecord)(events[0], stream));
   constexpr int kernels = 20;
-  for (int i = 0; i < kernels; ++i) OK(launch(world.function("slow"), stream, nullptr, 132));
-  OK(CU(cuEventRecord)(events[1], stream));
-  OK(CU(cuStreamSynchronize)(stream));
-  float ms = 0;
-  OK(CU(cuEventElapsedTime)(&ms, events[0], events[1]));
-  CHECK(ms >= kernels * 1.0 && ms < kernels * 1.01 + 1);
+  CHECK(takes_ms(stream, kernels, [&] {
+    for (int i = 0; i < kernels; ++i) OK(launch(world.function("slow"), stream, nullptr, 132));
+  }));
 }
 
 TEST(memory_is_accounted) {
