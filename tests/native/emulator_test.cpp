@@ -409,9 +409,10 @@ TEST(a_chain_of_kernels_takes_the_modelled_time) {
   const auto world = World::timed();
   const auto stream = make_stream();
   constexpr int kernels = 20;
-  CHECK(takes_ms(stream, kernels, [&] {
+  const auto launches = [&] {
     for (int i = 0; i < kernels; ++i) OK(launch(world.function("slow"), stream, nullptr, 132));
-  }));
+  };
+  CHECK(takes_ms(stream, kernels, launches));
 }
 
 TEST(memory_is_accounted) {
