@@ -28,16 +28,25 @@ constexpr bool is_per_thread(std::string_view suffix) { return !suffix.empty(); 
 #define FICO_NO_CHECK(base, version, suffix, symbol)
 FICO_EMULATOR_ENTRIES(FICO_CHECK, FICO_NO_CHECK)
 
+struct Row {
+  std::string_view base;
+  Entry entry;
+};
+
 using Entries = std::map<std::string_view, std::vector<Entry>>;
 
 const Entries& entries() {
   static const auto& table = *[] {
-    auto* made = new Entries;
-#define FICO_ADD(base, version, suffix, symbol) \
-  (*made)[#base].push_back({version, is_per_thread(#suffix), reinterpret_cast<void*>(&symbol)});
-    FICO_EMULATOR_ENTRIES(FICO_ADD, FICO_ADD)
-#undef FICO_ADD
+    // In a loop over an array: as a statement each they would take the compiler a minute.
+    const Row rows[] = {
+#define FICO_ROW(base, version, suffix, symbol) \
+  {#base, {version, is_per_thread(#suffix), reinterpret_cast<void*>(&symbol)}},
+        FICO_EMULATOR_ENTRIES(FICO_ROW, FICO_ROW)
+#undef FICO_ROW
+    };
     // NOLINTEND(bugprone-macro-parentheses)
+    auto* made = new Entries;
+    for (const Row& row : rows) (*made)[row.base].push_back(row.entry);
     return made;
   }();
   return table;
