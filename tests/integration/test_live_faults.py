@@ -481,10 +481,16 @@ def test_a_bound_that_is_no_number_is_reported(tmp_path: Path) -> None:
     with Session(tmp_path, "jumble") as session:
         runner = tenant(session, "jumble", 14, 8, "dlsym", {"FICO_PARTITIONS": "many"})
         rule = next(iter(CUT_RULES.values()))
-        check(runner, "\n".join([*Buffers().header(), *STREAMS.split("; "), rule]) + "\n")
-        (started,) = session.tenants
+
+        def is_said() -> bool:
+            # Until a partition is asked for, which is drawn at random.
+            check(runner, "\n".join([*Buffers().header(), *STREAMS.split("; "), rule]) + "\n")
+            (started,) = session.tenants
+            line = "FICO_PARTITIONS is 'many', not a number: it is taken as 12"
+            return line in started.stderr()
+
+        session.until(is_said, PATIENCE_S, "the line about the bound")
         runner.close()
-        assert "FICO_PARTITIONS is 'many', not a number: it is taken as 12" in started.stderr()
 
 
 @pytest.mark.parametrize("most", [1, 100])
