@@ -17,6 +17,7 @@ using Clock = std::chrono::steady_clock;
 static double us_since(Clock::time_point start) {
   return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
 }
+
 extern "C" __global__ void mark_sms(unsigned* seen) {
   unsigned sm;
   asm volatile("mov.u32 %0, %%smid;" : "=r"(sm));

@@ -128,16 +128,16 @@ class Cli:
                         stream.close()
 
 
-def read_line(process: subprocess.Popen[str], timeout_s: float = PATIENCE_S) -> str:
+def read_line(process: subprocess.Popen[str]) -> str:
     """The next line of a process's output; TimeoutError if none comes. Unbuffered."""
     assert process.stdout is not None
     descriptor = process.stdout.fileno()
     line = b""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + PATIENCE_S
     while not line.endswith(b"\n"):
         ready, _, _ = select.select([descriptor], [], [], max(0, deadline - time.monotonic()))
         if not ready:
-            raise TimeoutError(f"no line in {timeout_s} s, only {line!r}")
+            raise TimeoutError(f"no line in {PATIENCE_S} s, only {line!r}")
         byte = os.read(descriptor, 1)
         if not byte:
             break
@@ -145,11 +145,11 @@ def read_line(process: subprocess.Popen[str], timeout_s: float = PATIENCE_S) -> 
     return line.decode()
 
 
-def until(condition: Callable[[], bool], what: str, timeout_s: float = PATIENCE_S) -> None:
+def until(condition: Callable[[], bool], what: str) -> None:
     """Poll up to a deadline; AssertionError names what did not come."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        assert time.monotonic() < deadline, f"not within {PATIENCE_S} s: {what}"
         time.sleep(0.005)
 
 

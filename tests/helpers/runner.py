@@ -40,13 +40,13 @@ class Runner:
         self._start = start
         self._process: Process | None = None
 
-    def run(self, text: str, timeout_s: float = PATIENCE_S) -> Outcome:
+    def run(self, text: str) -> Outcome:
         """Run a program. Hang, or AssertionError where the process ends; both name the program."""
         if self._process is None:
             self._process = self._start()
         try:
             self._process.send(text + "end\n")
-            lines = self._process.receive(time.monotonic() + timeout_s)
+            lines = self._process.receive(time.monotonic() + PATIENCE_S)
         except (Hang, EOFError, BrokenPipeError) as error:
             how = self._process.end()
             self._process = None

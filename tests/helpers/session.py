@@ -70,9 +70,9 @@ class Tenant:
         if self.status is None:
             os.kill(self.pid, number)
 
-    def wait(self, timeout_s: float = PATIENCE_S) -> int:
+    def wait(self) -> int:
         """The exit status (negative for a signal). TimeoutError, with the process killed."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + PATIENCE_S
         while self.status is None:
             done, status = os.waitpid(self.pid, os.WNOHANG)
             if done:
@@ -81,7 +81,7 @@ class Tenant:
                 self.signal(signal.SIGKILL)
                 os.waitpid(self.pid, 0)
                 self.status = -signal.SIGKILL
-                raise TimeoutError(f"{self.name} did not end in {timeout_s} s")
+                raise TimeoutError(f"{self.name} did not end in {PATIENCE_S} s")
             else:
                 time.sleep(0.0005)
         return self.status

@@ -22,7 +22,7 @@ from helpers.patience import PATIENCE_S
 from helpers.session import Session, Tenant, emulated_env, run_plain
 from helpers.strategies import random_program
 
-KILLS = int(os.environ.get("FICO_KILLS", "300"))
+KILLS = int(os.environ.get("FICO_KILLS", "1000"))
 CONTROL = """
 import os, random, sys
 from fico import _native
@@ -142,7 +142,7 @@ class Killer:
         units_are_apart(self.session)
 
 
-def test_kills_at_random_moments(tmp_path: Path) -> None:
+def test_a_thousand_kills(tmp_path: Path) -> None:
     """GIVEN tenants and control processes killed at random moments
     THEN the others go on and end right, the units come back, and no file is left."""
     with Session(tmp_path) as session:

@@ -16,7 +16,7 @@ from helpers.race_free import Buffers
 from helpers.runner import Runner, check, numbered, tenant
 from helpers.session import Session
 
-RUNS = int(os.environ.get("FICO_RUNS", "6"))
+RUNS = int(os.environ.get("FICO_RUNS", "12"))
 FRESH = 4 * RUNS
 
 STREAMS = """

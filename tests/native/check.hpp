@@ -46,16 +46,6 @@ inline int run_all(int argc, char** argv) {
   return failed ? 1 : 0;
 }
 
-/// Whether something that a busy machine disturbs holds at least once. What is wrong is wrong each
-/// time.
-template <typename Attempt>
-bool holds_once(const Attempt& attempt) {
-  for (int tries = 0; tries < 25; ++tries) {
-    if (attempt()) return true;
-  }
-  return false;
-}
-
 }  // namespace fico::check
 
 #define TEST(name)                                              \

@@ -362,13 +362,15 @@ TEST(cooperative_grids_must_fit_the_partition) {
   CHECK_EQ(cooperative(529, nullptr), CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
 }
 
-// Whether what is launched takes as long: never less, and no more where the machine is not busy.
+// Whether what is launched takes as long: never less, and no more at least once, as a busy machine
+// makes it longer.
 template <typename Launches>
 bool takes_ms(CUstream stream, double expected_ms, const Launches& launches) {
   CUevent events[2];
   for (auto& event : events) OK(CU(cuEventCreate)(&event, CU_EVENT_DEFAULT));
   float shortest_ms = HUGE_VALF;
-  fico::check::holds_once([&] {
+  const auto fits = [&] { return shortest_ms < expected_ms * 1.01 + 1; };
+  for (int tries = 0; tries < 25 && !fits(); ++tries) {
     OK(CU(cuEventRecord)(events[0], stream));
     launches();
     OK(CU(cuEventRecord)(events[1], stream));
@@ -376,9 +378,8 @@ bool takes_ms(CUstream stream, double expected_ms, const Launches& launches) {
     float ms = 0;
     OK(CU(cuEventElapsedTime)(&ms, events[0], events[1]));
     shortest_ms = std::min(shortest_ms, ms);
-    return shortest_ms < expected_ms * 1.01 + 1;
-  });
-  const bool ok = shortest_ms >= expected_ms * 0.999 && shortest_ms < expected_ms * 1.01 + 1;
+  }
+  const bool ok = shortest_ms >= expected_ms * 0.999 && fits();
   if (!ok) std::fprintf(stderr, "%g ms instead of %g\n", shortest_ms, expected_ms);
   return ok;
 }

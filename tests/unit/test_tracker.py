@@ -67,7 +67,7 @@ REQUESTS = st.lists(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(traces=REQUESTS, data=st.data())
 def test_it_finds_back_after_whatever_has_happened(
     traces: Names, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
