@@ -68,6 +68,30 @@ def test_parts_of_a_suite_are_put_together(cli: Cli, tmp_path: Path) -> None:
     assert summaries[0] == summaries[1]
 
 
+def test_parts_may_have_left_runs_away_once_they_are_summed_up(cli: Cli, tmp_path: Path) -> None:
+    cli("bench", "run", "smoke", "--out", "whole", *PARTS)
+    cli("bench", "run", "smoke", "--cells", "2x*", "--out", "a", *PARTS)
+    cli("bench", "run", "smoke", "--cells", "*75+25*", "--out", "b", *PARTS)
+    for run in (tmp_path / "a" / "runs").glob("*.mps.parquet"):
+        run.unlink()
+    assert cli("bench", "join", "smoke", "b", "a", "--out", "ab").code == 0
+    tables = [(tmp_path / name / "tenants.parquet").read_bytes() for name in ("whole", "ab")]
+    assert tables[0] == tables[1]
+    summaries = [(tmp_path / name / "summary.json").read_bytes() for name in ("whole", "ab")]
+    assert summaries[0] == summaries[1]
+    assert len(list((tmp_path / "ab" / "runs").iterdir())) == 4
+
+
+def test_a_part_whose_summary_lacks_a_run_is_refused(cli: Cli, tmp_path: Path) -> None:
+    cli("bench", "run", "smoke", "--cells", "2x*_closed", "--out", "a", *PARTS)
+    summary = (tmp_path / "a" / "summary.json").read_bytes()
+    cli("bench", "run", "smoke", "--cells", "2x*_medium", "--out", "a", *PARTS)
+    (tmp_path / "a" / "summary.json").write_bytes(summary)
+    refused = cli("bench", "join", "smoke", "a", "--out", "aa")
+    assert refused.code == 2
+    assert "lack 2xmobilenet_v2-bs8-graph_medium under mps, which was run" in refused.err
+
+
 def test_parts_that_do_not_belong_together_are_refused(cli: Cli) -> None:
     cli("bench", "run", "smoke", "--cells", "2x*", "--out", "a", *PARTS)
     cli("bench", "run", "smoke", "--cells", "*_closed", "--out", "b", *PARTS)

@@ -118,21 +118,10 @@ class Store:
         write_json(self.folder / "capacity.json", dict(sorted((theirs | ours).items())))
 
     def take_runs(self, folder: Path) -> None:
-        """Take all runs of another folder, of cells that this one does not have.
-
-        UsageError if that holds something else, a cell that is here, or other capacities.
-        """
+        """Take all runs of another folder. UsageError if that is of other runs or capacities."""
         _check_same(folder, read_header(folder), self.header)
         self.take_capacities(folder)
-        theirs = sorted((folder / "runs").glob("*.parquet"))
-        ours = {_cell_of(path) for path in (self.folder / "runs").glob("*.parquet")}
-        for path in theirs:
-            if _cell_of(path) in ours:
-                raise UsageError(
-                    f"{folder} has cell {_cell_of(path)}, which another folder has too",
-                    "leave one of them out: all policies of a cell are measured together",
-                )
-        for path in theirs:
+        for path in sorted((folder / "runs").glob("*.parquet")):
             _replace(self.folder / "runs" / path.name, functools.partial(shutil.copyfile, path))
 
     def _capacities(self) -> dict[str, list[float]]:
@@ -228,6 +217,17 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return summary
 
 
+def read_tenants(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a folder's `tenants.parquet`. UsageError if it can't be read."""
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(folder / "tenants.parquet").to_pylist()
+    except (pa.ArrowException, OSError):
+        raise UsageError(
+            f"{folder}/tenants.parquet is missing or damaged", "run the suite again: it goes on"
+        ) from None
+    return rows
+
+
 def write_json(path: Path, content: object, one_per_line: str = "") -> None:
     """Write a JSON file, in one step; of one list, each entry on a line of its own."""
     text = json.dumps(content, indent=1)
@@ -282,11 +282,6 @@ def _locked(folder: Path) -> int:
 
 def _models(cell: Cell) -> str:
     return "+".join(map(str, cell.models))
-
-
-def _cell_of(path: Path) -> str:
-    """The name of a run's cell. FicoError as `load_run`."""
-    return load_run(path).cell.name
 
 
 def _check_same(folder: Path, found: Header, wanted: Header) -> None:

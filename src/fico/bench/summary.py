@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,9 +14,17 @@ from fico.bench.cell import Cell
 from fico.bench.headline import headline
 from fico.bench.metrics import TenantMetrics, cell_metrics, promise_kept, tenant_metrics
 from fico.bench.policy import POLICIES, YARDSTICK
-from fico.bench.store import Run, Store, write_json, write_parquet
+from fico.bench.store import (
+    Run,
+    Store,
+    read_summary,
+    read_tenants,
+    write_json,
+    write_parquet,
+)
 from fico.bench.suites import Suite
 from fico.bench.validity import is_overloaded, reasons_against
+from fico.runtime.errors import UsageError
 
 _DIGITS = 6
 
@@ -43,6 +52,48 @@ def write_summary(store: Store, suite: Suite) -> Row:
         for run, mine in zip(runs, figures, strict=True):
             cells.append(_cell_row(run, mine, static))
             tenants += _tenant_rows(run, mine)
+    return _write(store, cells, tenants)
+
+
+def join_summaries(store: Store, suite: Suite, folders: Sequence[Path]) -> Row:
+    """Put parts of a suite together: their summaries, and what runs they have; gives the summary.
+
+    Parts may have left the runs of some policies away once they had a summary. UsageError if parts
+    do not belong together, or for one whose summary lacks a run that it has.
+    """
+    cells: list[Row] = []
+    tenants: list[Row] = []
+    place = {cell.name: index for index, cell in enumerate(suite.cells)}
+    part_of: dict[str, Path] = {}
+    for folder in folders:
+        rows = read_summary(folder)["cells"]
+        for name in dict.fromkeys(row["cell"] for row in rows):
+            if name not in place:
+                raise UsageError(
+                    f"{folder} has cell {name}, which {suite.name} has not", "run that part anew"
+                )
+            if name in part_of:
+                raise UsageError(
+                    f"{folder} has cell {name}, which {part_of[name]} has too",
+                    "leave one of them out: all policies of a cell are measured together",
+                )
+            part_of[name] = folder
+        store.take_runs(folder)
+        cells += rows
+        tenants += read_tenants(folder)
+    known = {(row["cell"], row["policy"]) for row in cells}
+    for run in store.runs(suite.cells):
+        if (run.cell.name, str(run.policy)) not in known:
+            raise UsageError(
+                f"the summaries lack {run.cell.name} under {run.policy}, which was run",
+                "run that part again: it goes on, and writes its summary",
+            )
+    cells.sort(key=lambda row: place[row["cell"]])
+    tenants.sort(key=lambda row: place[row["cell"]])
+    return _write(store, cells, tenants)
+
+
+def _write(store: Store, cells: list[Row], tenants: list[Row]) -> Row:
     header = store.header
     summary = {
         "device": header.device,

@@ -190,7 +190,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _join(arguments: argparse.Namespace) -> int:
     from fico.bench.store import Store, read_header
     from fico.bench.suites import find_suite
-    from fico.bench.summary import write_summary
+    from fico.bench.summary import join_summaries
     from fico.runtime.errors import UsageError
 
     if arguments.out.exists():
@@ -204,9 +204,7 @@ def _join(arguments: argparse.Namespace) -> int:
         )
     store = Store(arguments.out, header)
     try:
-        for folder in arguments.folders:
-            store.take_runs(folder)
-        _show(write_summary(store, suite))
+        _show(join_summaries(store, suite, arguments.folders))
     finally:
         store.close()
     return 0
