@@ -47,8 +47,8 @@ def main() -> int:
         for row in summary["cells"]
         if row["policy"] in (CAPACITY, YARDSTICK)
     ]
-    head = {"device": summary["device"], "gpu": summary["gpu"], "commit": common.commit()}
-    common.write(options.output, head | {"seeds": [SEED]}, rows, parts=parts, others=lending)
+    head = {"device": summary["device"], **common.header([SEED]), "gpu": summary["gpu"]}
+    common.write(options.output, head, rows, parts=parts, others=lending)
     common.show(parts, COLUMNS)
     return 0
 
