@@ -84,12 +84,14 @@ def as_tenant(
     quota: str | None = None,
     policy: str | None = None,
     profiles: Sequence[Path] = (),
+    timeline: Path | None = None,
 ) -> list[str]:
     """The command line that runs a program under Fico."""
     options = ["--name", name]
     options += ["--quota", quota] if quota is not None else []
     options += ["--policy", policy] if policy is not None else []
     options += [word for profile in profiles for word in ("--profile", str(profile))]
+    options += ["--timeline", str(timeline)] if timeline is not None else []
     return [*FICO, "run", *options, "--", *command]
 
 

@@ -1,13 +1,15 @@
 """What Fico costs a tenant that has the GPU to itself: requests, start-up, GPU memory.
 
     python benchmarks/overhead.py [--policy fico] [--profiles DIR] [--rounds 6] [--generations 2]
-                                  [--budget-s 480] [--output FILE]
+                                  [--timeline DIR] [--budget-s 480] [--output FILE]
 
 Requests: three servers of the same models (programs/vision_server.py) live at the same time and
 take turns, so that a change of the machine's speed meets all: without Fico and MPS (`without_ms`),
 as a client of MPS alone (`mps_ms`), and under `fico run` with the models' profiles (`with_ms`).
 Only one works at a time, and their threads that launch share one core. Every generation starts
-three new processes. A figure is the median of the medians of all turns.
+three new processes. The processor's speed wanders by a third within a second or two, so turns are
+short, and what is compared is always with the turn next to it: an overhead is the median of the
+ratios of neighbouring turns, a time the median of the medians of all turns.
 
 Each round is run twice: while the server is the only tenant of the session, and (`idle_...`) while
 there is another one that does nothing, which comes and goes. Each half is compared with what the
@@ -54,7 +56,7 @@ def cells_of(models: Sequence[str]) -> list[Cell]:
 
 
 def start_servers(
-    models: Sequence[str], policy: str, profiles: Sequence[Path]
+    models: Sequence[str], policy: str, profiles: Sequence[Path], timeline: Path | None
 ) -> dict[str, common.Child]:
     """A server of each kind, all ready. Fico's comes first, since its session starts MPS."""
     script = str(common.PROGRAMS / "vision_server.py")
@@ -66,7 +68,9 @@ def start_servers(
         "--models",
         ",".join(models),
     ]
-    tenant = common.as_tenant(command, name="server", policy=policy, profiles=profiles)
+    tenant = common.as_tenant(
+        command, name="server", policy=policy, profiles=profiles, timeline=timeline
+    )
     log = common.BUILD / "logs" / "vision_server"
     servers = {"fico": common.Child(tenant, common.environment(), log)}
     try:
@@ -103,11 +107,12 @@ def measure_requests(
     servers: dict[str, common.Child],
     cells: Sequence[Cell],
     rounds: int,
+    turns: int,
     turn_s: float,
     deadline: float,
     source: random.Random,
 ) -> Samples:
-    """Medians of all turns of one generation of servers, in milliseconds."""
+    """Medians of all turns of one generation of servers, in milliseconds; neighbours alike."""
     samples: Samples = {}
     for number in range(rounds):
         if number > 0 and time.monotonic() > deadline:
@@ -116,11 +121,13 @@ def measure_requests(
         for company in (ALONE, IDLE):
             with idle_tenant() if company == IDLE else nullcontext():
                 for cell in cells:
-                    order = list(KINDS)
-                    source.shuffle(order)
-                    for kind in order:
-                        answer = json.loads(servers[kind].ask(" ".join(map(str, (*cell, turn_s)))))
-                        samples.setdefault((cell, kind, company), []).append(answer["median_ms"])
+                    for _ in range(turns):
+                        order = list(KINDS)
+                        source.shuffle(order)
+                        for kind in order:
+                            asked = " ".join(map(str, (*cell, turn_s)))
+                            median_ms = json.loads(servers[kind].ask(asked))["median_ms"]
+                            samples.setdefault((cell, kind, company), []).append(median_ms)
     return samples
 
 
@@ -143,20 +150,30 @@ def figures(
 ) -> Iterator[tuple[str, float | list[float]]]:
     """What all turns say of a cell, with another tenant or without."""
     turns = {kind: [t for g in generations for t in g[cell, kind, company]] for kind in KINDS}
-    medians = {kind: statistics.median(turns[kind]) for kind in KINDS}
-    each = [
-        statistics.median(g[cell, "fico", company]) / statistics.median(g[cell, "plain", company])
-        for g in generations
-    ]
-    yield "without_ms", round(medians["plain"], 5)
-    yield "mps_ms", round(medians["mps"], 5)
-    yield "with_ms", round(medians["fico"], 5)
-    yield "overhead_pct", round(100 * (medians["fico"] / medians["plain"] - 1), 3)
-    yield "over_mps_pct", round(100 * (medians["fico"] / medians["mps"] - 1), 3)
-    yield "generations_pct", [round(100 * (ratio - 1), 3) for ratio in each]
+    for kind, name in (("plain", "without_ms"), ("mps", "mps_ms"), ("fico", "with_ms")):
+        yield name, round(statistics.median(turns[kind]), 5)
+    over = {kind: ratios(turns["fico"], turns[kind]) for kind in ("plain", "mps")}
+    yield "overhead_pct", percent_over(over["plain"])
+    yield "over_mps_pct", percent_over(over["mps"])
+    yield (
+        "generations_pct",
+        [
+            percent_over(ratios(g[cell, "fico", company], g[cell, "mps", company]))
+            for g in generations
+        ],
+    )
+    yield "over_mps_spread_pct", round(common.spread_pct(over["mps"]), 3)
     yield "without_spread_pct", round(common.spread_pct(turns["plain"]), 3)
-    yield "with_spread_pct", round(common.spread_pct(turns["fico"]), 3)
     yield "turns", len(turns["plain"])
+
+
+def ratios(ours: Sequence[float], others: Sequence[float]) -> list[float]:
+    """Of neighbouring turns."""
+    return [mine / other for mine, other in zip(ours, others, strict=True)]
+
+
+def percent_over(over: Sequence[float]) -> float:
+    return round(100 * (statistics.median(over) - 1), 3)
 
 
 def profile_name(cell: Cell) -> str:
@@ -248,14 +265,18 @@ def _settled() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=6, help="turns of each server and request")
+    parser.add_argument("--rounds", type=int, default=3, help="times each request has its turns")
+    parser.add_argument("--turns", type=int, default=6, help="of each server, in a round")
     parser.add_argument("--generations", type=int, default=2, help="times the servers are started")
-    parser.add_argument("--turn-s", type=float, default=0.25)
+    parser.add_argument("--turn-s", type=float, default=0.06)
     parser.add_argument("--starts", type=int, default=12)
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--policy", default="fico", help="of the session of the servers")
     parser.add_argument(
         "--profiles", type=Path, action="append", default=[], help="folders before what ships"
+    )
+    parser.add_argument(
+        "--timeline", type=Path, help="folder for what the server under Fico decides: fico timeline"
     )
     parser.add_argument("--budget-s", type=float, default=480, help="start no round after this")
     parser.add_argument("--output", type=Path, default=common.RESULTS / "overhead.json")
@@ -282,10 +303,12 @@ def main() -> int:
             common.note(f"generation {number + 1} of {options.generations}")
             left_s = deadline - time.monotonic()
             until = time.monotonic() + left_s / (options.generations - number)
-            servers = start_servers(models, options.policy, profiles)
+            servers = start_servers(models, options.policy, profiles, options.timeline)
             try:
                 generations.append(
-                    measure_requests(servers, cells, options.rounds, options.turn_s, until, source)
+                    measure_requests(
+                        servers, cells, options.rounds, options.turns, options.turn_s, until, source
+                    )
                 )
             finally:
                 for server in servers.values():
@@ -299,7 +322,7 @@ def main() -> int:
     common.show(memory, list(memory[0]))
     columns = ["program", "batch", "mode", "profiled", "without_ms", "mps_ms", "with_ms"]
     percents = ["overhead_pct", "over_mps_pct", "idle_overhead_pct", "idle_over_mps_pct"]
-    spreads = ["generations_pct", "without_spread_pct", "with_spread_pct", "turns"]
+    spreads = ["generations_pct", "over_mps_spread_pct", "without_spread_pct", "turns"]
     common.show(rows, [*columns, *percents, *spreads])
     return 0
 

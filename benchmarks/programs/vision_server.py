@@ -23,8 +23,8 @@ from torch import nn
 import models
 
 BATCHES = (1, 8)
-WARM_UP = 5
-LEAST_REQUESTS = 15
+WARM_UP = 2
+LEAST_REQUESTS = 5
 
 
 def recorded(model: nn.Module, given: torch.Tensor) -> Callable[[], object]:
