@@ -24,7 +24,7 @@ from helpers.strategies import random_program
 
 KILLS = int(os.environ.get("FICO_KILLS", "1000"))
 CONTROL = """
-import os, random, sys
+import os, random, sys, time
 from fico import _native
 arena, source = _native.Arena.open(sys.argv[1]), random.Random(int(sys.argv[2]))
 print("ready", flush=True)
@@ -42,6 +42,7 @@ while True:
         arena.sweep()
     except _native.ArenaError:
         pass  # A name or a quota that another process was quicker with.
+    time.sleep(0.0005)  # leaves the CPUs to the tenants
 """
 
 
