@@ -85,6 +85,9 @@ class Tracker {
     const fico::sched::Tracker::Step step = tracker_.launched(signature);
     return {step.launch, step.resynced, step.completes};
   }
+  std::optional<std::uint32_t> trace_of_graph(const std::vector<std::uint64_t>& signatures) const {
+    return tracker_.trace_of_graph(signatures);
+  }
 
  private:
   fico::profile::Table table_;
@@ -100,5 +103,6 @@ void add_kernel_table(nb::module_& m) {
       .def(nb::init<const std::string&>(), "path"_a)
       .def("trace", &Tracker::trace, "index"_a)
       .def("launch", &Tracker::launch, "index"_a)
-      .def("launched", &Tracker::launched, "signature"_a);
+      .def("launched", &Tracker::launched, "signature"_a)
+      .def("trace_of_graph", &Tracker::trace_of_graph, "signatures"_a);
 }

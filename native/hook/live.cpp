@@ -74,13 +74,7 @@ Live::Sequence Live::sequence_of(CUgraph graph) {
   add_kernels(graph, sequence.signatures);
   const Live* live = self();
   if (live == nullptr) return sequence;
-  for (std::uint32_t trace = 0; trace < live->table_.traces().size(); ++trace) {
-    const profile::TableTrace& range = live->table_.traces()[trace];
-    const auto launches = live->table_.launches().subspan(range.first, range.last - range.first);
-    if (std::ranges::equal(launches, sequence.signatures, {}, &profile::TableLaunch::signature)) {
-      sequence.trace = trace;
-    }
-  }
+  sequence.trace = live->tracker_.trace_of_graph(sequence.signatures).value_or(kNoTrace);
   return sequence;
 }
 

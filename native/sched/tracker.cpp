@@ -40,15 +40,33 @@ std::uint32_t Tracker::trace_of(std::uint32_t launch) const {
   return static_cast<std::uint32_t>(after - traces_.begin()) - 1;
 }
 
-// Of all launches with this signature the first of a request, if one is due. Else the one before
-// which the most of what came last stands too; of equal ones the next after where the program was
-// thought to be.
+std::optional<std::uint32_t> Tracker::trace_of_graph(
+    std::span<const std::uint64_t> signatures) const {
+  std::optional<std::uint32_t> found;
+  for (std::uint32_t trace = 0; trace < traces_.size(); ++trace) {
+    const profile::TableTrace& range = traces_[trace];
+    const auto launches = launches_.subspan(range.first, range.last - range.first);
+    if (!std::ranges::equal(launches, signatures, {}, &profile::TableLaunch::signature)) continue;
+    if (range.from_graph != 0) return trace;
+    if (!found) found = trace;
+  }
+  return found;
+}
+
+// Of all launches with this signature the first of a request, if one is due, of one that was
+// profiled launch by launch before one that was a graph. Else the one before which the most of what
+// came last stands too; of equal ones the next after where the program was thought to be.
 std::uint32_t Tracker::best_place(std::uint64_t signature) const {
   std::uint32_t best = kNone;
   std::uint32_t best_likeness = 0;
+  std::uint32_t first_of_graph = kNone;
   auto at = std::ranges::lower_bound(places_, signature, {}, &Place::signature);
   for (; at != places_.end() && at->signature == signature; ++at) {
-    if (expected_ == kNone && traces_[trace_of(at->launch)].first == at->launch) return at->launch;
+    const profile::TableTrace& trace = traces_[trace_of(at->launch)];
+    if (expected_ == kNone && trace.first == at->launch) {
+      if (trace.from_graph == 0) return at->launch;
+      if (first_of_graph == kNone) first_of_graph = at->launch;
+    }
     const std::uint32_t found = likeness(at->launch);
     const bool is_next = expected_ != kNone && best < expected_ && at->launch >= expected_;
     if (best == kNone || found > best_likeness || (found == best_likeness && is_next)) {
@@ -56,7 +74,7 @@ std::uint32_t Tracker::best_place(std::uint64_t signature) const {
       best_likeness = found;
     }
   }
-  return best;
+  return first_of_graph != kNone ? first_of_graph : best;
 }
 
 // How many launches before this one are those that came last.

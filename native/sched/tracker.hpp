@@ -29,6 +29,11 @@ class Tracker {
   // every launch of it had been reported.
   void launched_whole(std::uint32_t trace);
 
+  // The kind of request that has exactly these launches, for a graph. A program may be profiled as
+  // graphs and launch by launch as well: then the kind that came as a graph, since the other one's
+  // times have the program's pauses in them.
+  std::optional<std::uint32_t> trace_of_graph(std::span<const std::uint64_t> signatures) const;
+
   // Whether the launch that comes next begins a request.
   bool between_requests() const { return expected_ == kNone; }
   std::uint32_t trace_of(std::uint32_t launch) const;

@@ -143,6 +143,9 @@ class Tracker:
     def launched(self, signature: int) -> tuple[int | None, bool, bool]:
         """The launch's place in the table (all traces in a row; None: it is not there), whether
         something else was expected, and whether a request is complete with it."""
+    def trace_of_graph(self, signatures: list[int]) -> int | None:
+        """The kind of request that has exactly these launches, one that came as a graph before one
+        that was profiled launch by launch."""
 
 class Seat:
     """A tenant's seat in the schedule of its session: what the preloaded library runs, here for

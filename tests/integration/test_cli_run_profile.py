@@ -77,6 +77,23 @@ def test_requests_are_recognised(fico: Cli, options: list[str], tmp_path: Path) 
     assert "requests of its profile; now launch" in fico("status").out
 
 
+@pytest.mark.parametrize("options", [[], ["--graph"]], ids=["eager", "graph"])
+def test_profiles_as_a_graph_and_one_by_one(fico: Cli, options: list[str], tmp_path: Path) -> None:
+    """GIVEN both profiles of a program THEN it is known by the one of how it launches now."""
+    graph = profile_of(find_gpu(EMULATED))
+    eager = replace(graph, traces=(replace(graph.traces[0], from_graph=False),))
+    words: list[str] = []
+    for name, profile in (("graph", graph), ("eager", eager)):
+        profile_file.save(profile, tmp_path / f"{name}.fico")
+        words += ["--profile", str(tmp_path / f"{name}.fico")]
+    program = fico.start("run", "--name", "loop", *words, "--", *loop(*options))
+    assert read_line(program) == "ready\n"
+    while (row := fico.tenants()["loop"])["counters"]["requests"] < 5:
+        assert program.poll() is None
+    kind, _, _ = row["request"]
+    assert kind == (1 if options else 2)
+
+
 def test_a_new_tenant_shows_nothing_of_the_last_one_in_its_place(fico: Cli, tmp_path: Path) -> None:
     path = tmp_path / "loop.fico"
     profile_file.save(profile_of(find_gpu(EMULATED)), path)

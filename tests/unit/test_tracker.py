@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,17 @@ def signature(name: str) -> int:
     return _native.launch_signature(name, (8, 1, 1), (256, 1, 1))
 
 
-def tracker(folder: Path, traces: Names) -> _native.Tracker:
+def tracker(folder: Path, traces: Names, graphs: Sequence[bool] = ()) -> _native.Tracker:
+    """`graphs`: which of them came as graphs, where that is not all."""
     path = folder / "table"
     rows: list[list[_native.TableRow]] = [
         [(name, (8, 1, 1), (256, 1, 1)) for name in trace] for trace in traces
     ]
     some = synthetic_profile("resnet152-bs8-graph").launches
-    known = [trace_of(some[: len(trace)], from_graph=True) for trace in traces]
+    known = [
+        trace_of(some[: len(trace)], from_graph=is_graph)
+        for trace, is_graph in zip(traces, graphs or [True] * len(traces), strict=True)
+    ]
     _native.write_kernel_table(str(path), list(zip(rows, known, strict=True)))
     return _native.Tracker(str(path))
 
@@ -50,6 +55,24 @@ def test_requests_that_begin_alike_are_told_apart_when_they_differ(tmp_path: Pat
     steps = [found.launched(signature(name)) for name in "abde"]
     assert [step[0] for step in steps] == [0, 1, 5, 6]
     assert [step[2] for step in steps] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("graphs", [(False, True), (True, False)])
+def test_the_same_launches_as_a_graph_and_one_by_one(
+    graphs: tuple[bool, bool], tmp_path: Path
+) -> None:
+    """Each is known by what was profiled in its way: the other has pauses, or lacks them."""
+    found = tracker(tmp_path, [["a", "b", "c"], ["a", "b", "c"]], graphs)
+    assert found.trace_of_graph([signature(name) for name in "abc"]) == graphs.index(True)
+    eager = 3 * graphs.index(False)
+    steps = [found.launched(signature(name))[0] for name in "abcabc"]
+    assert steps == 2 * [eager, eager + 1, eager + 2]
+
+
+def test_a_graph_is_a_request_that_has_all_of_its_launches(tmp_path: Path) -> None:
+    found = tracker(tmp_path, [["a", "b", "c"], ["a", "b"]], [False, False])
+    for names, expected in (("abc", 0), ("ab", 1), ("abcd", None), ("b", None)):
+        assert found.trace_of_graph([signature(name) for name in names]) == expected
 
 
 def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
