@@ -1,13 +1,14 @@
 """What Fico costs a tenant that has the GPU to itself: requests, start-up, GPU memory.
 
-    python benchmarks/overhead.py [--policy fico] [--profiles DIR] [--rounds 6] [--generations 2]
-                                  [--timeline DIR] [--budget-s 480] [--output FILE]
+    python benchmarks/overhead.py [--policy fico] [--profiles DIR] [--rounds 3] [--turns 6]
+                                  [--generations 2] [--timeline DIR] [--budget-s 480]
+                                  [--output FILE]
 
 Requests: three servers of the same models (programs/vision_server.py) live at the same time and
 take turns, so that a change of the machine's speed meets all: without Fico and MPS (`without_ms`),
 as a client of MPS alone (`mps_ms`), and under `fico run` with the models' profiles (`with_ms`).
 Only one works at a time, and their threads that launch share one core. Every generation starts
-three new processes. The processor's speed wanders by a third within a second or two, so turns are
+three new processes. The processor's speed wanders by up to a third from turn to turn, so turns are
 short, and what is compared is always with the turn next to it: an overhead is the median of the
 ratios of neighbouring turns, a time the median of the medians of all turns.
 
