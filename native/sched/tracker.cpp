@@ -67,6 +67,7 @@ std::uint32_t Tracker::best_place(std::uint64_t signature) const {
       if (trace.from_graph == 0) return at->launch;
       if (first_of_graph == kNone) first_of_graph = at->launch;
     }
+    if (first_of_graph != kNone) continue;
     const std::uint32_t found = likeness(at->launch);
     const bool is_next = expected_ != kNone && best < expected_ && at->launch >= expected_;
     if (best == kNone || found > best_likeness || (found == best_likeness && is_next)) {
