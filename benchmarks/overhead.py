@@ -157,7 +157,7 @@ def figures(
     yield "overhead_pct", percent_over(over["plain"])
     yield "over_mps_pct", percent_over(over["mps"])
     yield (
-        "generations_pct",
+        "over_mps_generations_pct",
         [
             percent_over(ratios(g[cell, "fico", company], g[cell, "mps", company]))
             for g in generations
@@ -323,7 +323,7 @@ def main() -> int:
     common.show(memory, list(memory[0]))
     columns = ["program", "batch", "mode", "profiled", "without_ms", "mps_ms", "with_ms"]
     percents = ["overhead_pct", "over_mps_pct", "idle_overhead_pct", "idle_over_mps_pct"]
-    spreads = ["generations_pct", "over_mps_spread_pct", "without_spread_pct", "turns"]
+    spreads = ["over_mps_generations_pct", "over_mps_spread_pct", "without_spread_pct", "turns"]
     common.show(rows, [*columns, *percents, *spreads])
     return 0
 
