@@ -1,6 +1,7 @@
 """What Fico adds to a kernel launch on the emulated driver, in nanoseconds.
 
-    python benchmarks/emulated_overhead.py [--rounds 60] [--launches 8192] [--output FILE]
+    python benchmarks/emulated_overhead.py [--rounds 60] [--launches 8192] [--cold-kib 0]
+                                           [--output FILE]
 
 A small program (tests/native/launch_bench.cpp) launches an empty kernel on one stream: without
 Fico, and as a tenant under `mps` (pass-through), `static` (confined, no change of partition between
@@ -10,6 +11,10 @@ launch is decided on, and what that takes is `over_mps_ns`. All of them stay ali
 so that a change of the machine's speed meets them alike; the medians are compared. The emulated
 driver runs in its instant mode, where kernels take no time, and its thread looks at what was
 launched every half millisecond only, so that it does not slow down who launches meanwhile.
+
+With --cold-kib N the program reads N KiB of other memory before each launch, so that neither code
+nor data of a launch are in the caches still: 4096 is what a program in Python with a large framework
+comes close to. That costs more than the instructions.
 """
 
 from __future__ import annotations
@@ -87,7 +92,7 @@ def start(session: Session, mode: str, command: list[str], env: dict[str, str]) 
     return tenant
 
 
-def measure(folder: Path, rounds: int, launches: int) -> dict[str, list[float]]:
+def measure(folder: Path, rounds: int, launches: int, cold_kib: int) -> dict[str, list[float]]:
     """Nanoseconds per launch, a list of all rounds for each mode."""
     command = [str(built.program("launch_bench"))]
     env = emulated_env(None) | {"FICO_EMULATED_TAKE_US": "500"}
@@ -117,7 +122,7 @@ def measure(folder: Path, rounds: int, launches: int) -> dict[str, list[float]]:
     for number in range(rounds + warm_up):
         source.shuffle(order)
         for mode in order:
-            ask[mode](f"{launches}\n")
+            ask[mode](f"{launches} {cold_kib}\n")
             flush[mode]()
             spent_ns = float(answer[mode]())
             if number >= warm_up:
@@ -162,10 +167,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rounds", type=int, default=60, help="batches of each mode")
     parser.add_argument("--launches", type=int, default=8192, help="launches in a batch")
+    parser.add_argument(
+        "--cold-kib", type=int, default=0, help="other memory read before each launch"
+    )
     parser.add_argument("--output", type=Path, help="a file for the result, as JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows = rows_of(measure(Path(folder), options.rounds, options.launches))
+        rows = rows_of(measure(Path(folder), options.rounds, options.launches, options.cold_kib))
     table = Table(title="a kernel launch on the emulated driver, ns (median)")
     for column in ("mode", "launch", "added", "over mps", "p10", "p90"):
         table.add_column(column, justify="left" if column == "mode" else "right")
@@ -181,6 +189,7 @@ def main() -> None:
             "commit": commit(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "seeds": [SEED],
+            "cold_kib": options.cold_kib,
             "rows": rows,
         }
         options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@
 namespace fico::arena {
 
 constexpr std::uint64_t kMagic = 0x0141'4e45'5241'4346;  // "FCARENA" and a byte of 1
-constexpr std::uint32_t kVersion = 5;
+constexpr std::uint32_t kVersion = 6;
 constexpr std::uint32_t kMaxUnits = 64;
 constexpr std::uint32_t kMaxTenants = 48;  // MPS serves 48 clients on a device (CUDA 13.0)
 constexpr std::uint32_t kMaxProcesses = 16;
@@ -84,6 +84,7 @@ struct Tenant {
   std::atomic<Quota> quota;
   std::atomic<std::int32_t> priority;
   std::atomic<std::uint32_t> note_count;
+  alignas(64) std::atomic<std::uint64_t> counters[kMaxCounters];
   // Processes of one tenant that write it at the same time may leave a mix of both.
   Box<sizeof(Progress)> progress;
   std::uint64_t memory_bytes;
@@ -97,7 +98,6 @@ struct Tenant {
   Box<kFactsBytes> request;
   char name[64];
   char notes[kMaxNotes][kNoteBytes];
-  alignas(64) std::atomic<std::uint64_t> counters[kMaxCounters];
 };
 
 struct Layout {
@@ -119,6 +119,10 @@ struct Layout {
   // killed between them is seen by that, and the distribution is repeated.
   std::atomic<std::uint32_t> change_begun;
   std::atomic<std::uint32_t> change_ended;  // futex word: processes wait here for news
+  // A bit for each slot whose tenant is in a request, beside the word above, so that a launch sees
+  // by one look that nobody else wants the GPU and nothing has changed. One that is set although
+  // its tenant is in none (it was killed) makes others look closer, no more.
+  std::atomic<std::uint64_t> in_request;
   alignas(64) std::atomic<Holder> holders[kMaxUnits];
   alignas(64) Tenant tenants[kMaxTenants];
 };

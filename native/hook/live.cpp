@@ -35,14 +35,41 @@ Live::Live(profile::Table table) : table_(std::move(table)), tracker_(table_) {
   }
 }
 
+void Live::note(CUfunction function, profile::Dim grid, profile::Dim block) {
+  const std::uint64_t signature = profile::signature(kernel_of(function).name_hash, grid, block);
+  const std::lock_guard lock(mutex_);
+  if (noted_count_ == noted_.size()) find_noted();
+  noted_[noted_count_++] = signature;
+  is_behind_.store(true, std::memory_order_relaxed);
+}
+
+void Live::find_noted() {
+  for (std::uint32_t i = 0; i < noted_count_; ++i) step(noted_[i]);
+  noted_count_ = 0;
+}
+
+std::unique_lock<std::mutex> Live::caught_up() {
+  std::unique_lock lock(mutex_);
+  find_noted();
+  return lock;
+}
+
+void Live::catch_up() {
+  if (!is_behind_.load(std::memory_order_relaxed)) return;
+  const std::unique_lock lock = caught_up();
+  publish();
+  is_behind_.store(false, std::memory_order_relaxed);
+}
+
 std::optional<Live::Position> Live::launched(CUfunction function, profile::Dim grid,
                                              profile::Dim block) {
   const std::uint64_t signature = profile::signature(kernel_of(function).name_hash, grid, block);
-  const std::lock_guard lock(mutex_);
+  const std::unique_lock lock = caught_up();
+  is_behind_.store(true, std::memory_order_relaxed);
   const sched::Tracker::Step now = step(signature);
   if (!now.launch) return std::nullopt;
-  const std::uint32_t trace = tracker_.trace_of(*now.launch);
-  return Position{&eager_plans_[trace], *now.launch - table_.traces()[trace].first, now.completes};
+  return Position{&eager_plans_[now.trace], *now.launch - table_.traces()[now.trace].first,
+                  now.completes};
 }
 
 namespace {
@@ -79,14 +106,16 @@ Live::Sequence Live::sequence_of(CUgraph graph) {
 }
 
 void Live::launched(const Sequence& graph) {
-  const std::lock_guard lock(mutex_);
+  const std::unique_lock lock = caught_up();
+  is_behind_.store(true, std::memory_order_relaxed);
   if (graph.trace == kNoTrace || !tracker_.between_requests()) {
     for (const std::uint64_t signature : graph.signatures) step(signature);
     return;
   }
   tracker_.launched_whole(graph.trace);
   Tenant::self().count(Counter::requests);
-  publish(table_.traces()[graph.trace].last - 1);
+  trace_ = graph.trace;
+  launch_ = table_.traces()[graph.trace].last - 1;
 }
 
 sched::Tracker::Step Live::step(std::uint64_t signature) {
@@ -98,15 +127,16 @@ sched::Tracker::Step Live::step(std::uint64_t signature) {
   }
   if (step.resynced) tenant.count(Counter::resyncs);
   if (step.completes) tenant.count(Counter::requests);
-  publish(*step.launch);
+  trace_ = step.trace;
+  launch_ = *step.launch;
   return step;
 }
 
-void Live::publish(std::uint32_t launch) {
-  const std::uint32_t trace = tracker_.trace_of(launch);
-  const profile::TableTrace& range = table_.traces()[trace];
-  Tenant::self().publish({trace + 1, launch - range.first + 1, range.last - range.first,
-                          table_.launches()[launch].remaining_us});
+void Live::publish() {
+  if (trace_ == kNoTrace) return;
+  const profile::TableTrace& range = table_.traces()[trace_];
+  Tenant::self().publish({trace_ + 1, launch_ - range.first + 1, range.last - range.first,
+                          table_.launches()[launch_].remaining_us});
 }
 
 }  // namespace fico::hook

@@ -4,6 +4,8 @@
 
 #include <cuda.h>
 
+#include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -29,6 +31,12 @@ class Live {
     bool completes;
   };
   std::optional<Position> launched(CUfunction function, profile::Dim grid, profile::Dim block);
+  // The same, where nobody asks where it stands: that is found out later, for some at once. In a
+  // program that does much between two launches all of this would be fetched anew for each.
+  void note(CUfunction function, profile::Dim grid, profile::Dim block);
+  // Finds out where the noted launches stand, and publishes where the last one does. Called
+  // whenever the program has waited for something, and now and then by the keeper.
+  void catch_up();
 
   // The kernels of a graph, as the profile knows launches.
   struct Sequence {
@@ -47,11 +55,20 @@ class Live {
  private:
   explicit Live(profile::Table table);
 
-  void publish(std::uint32_t launch);
+  static constexpr std::uint32_t kMostNoted = 26;  // with the lock, four lines of the cache
+
+  std::unique_lock<std::mutex> caught_up();
+  void find_noted();
+  void publish();
   sched::Tracker::Step step(std::uint64_t signature);
 
+  alignas(64) std::mutex mutex_;        // taken last of all
+  std::atomic<bool> is_behind_{false};  // set with the lock
+  std::uint32_t noted_count_ = 0;
+  std::array<std::uint64_t, kMostNoted> noted_{};  // signatures
+  std::uint32_t trace_ = kNoTrace;                 // of the last launch that the profile knows
+  std::uint32_t launch_ = 0;                       // which it was, in the table
   const profile::Table table_;
-  std::mutex mutex_;  // taken last of all
   sched::Tracker tracker_;
   // Of each trace; never changed.
   std::vector<std::shared_ptr<const sched::Plan>> graph_plans_;

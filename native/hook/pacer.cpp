@@ -92,6 +92,15 @@ Target Pacer::target_of(const policy::Grant& grant) const {
   return {.home = false, .lo = grant.units.lo, .hi = grant.units.hi, .priority = grant.level};
 }
 
+// What is granted beside tenants that are idle is granted for a span, and asked for again at each
+// mark, where the program waits if it is too far ahead.
+bool Pacer::goes_on(const Live::Position& position) const {
+  return plan_ == *position.plan && !all_issued_ && since_mark_us_ > 0 &&
+         position.launch > first_work_ &&
+         plan_->work[position.launch].remaining_us[index_of(seat_->all())] > holds_above_us_ &&
+         !seat_->may_be_contended();
+}
+
 void Pacer::begin(std::shared_ptr<const sched::Plan> plan) {
   if (plan_ != nullptr) finish();
   plan_ = std::move(plan);
@@ -295,9 +304,11 @@ Target Pacer::before_launch(const std::optional<Live::Position>& position) {
   if (!seat_->has_company()) {
     if (plan_ != nullptr) finish();
     last_target_ = {};
+    alone_since_.store(seat_->epoch(), std::memory_order_relaxed);
     return {};
   }
   if (position) {
+    if (goes_on(*position)) return last_target_;
     if (plan_ != *position->plan || all_issued_ || position->launch == 0) begin(*position->plan);
     await_room();
     seat_->move_to(position->launch);
@@ -316,6 +327,10 @@ Target Pacer::before_launch(const std::optional<Live::Position>& position) {
   }
   const sched::Decision decision = decide();
   last_target_ = target_of(decision.grant);
+  first_work_ = decision.first;
+  const bool holds = position && !seat_->is_contended() && !decision.grant.exclusive;
+  const double left_us = plan_->work[decision.first].remaining_us[index_of(seat_->all())];
+  holds_above_us_ = holds ? left_us - decision.grant.span_us : kOneLaunch;
   if (timeline_.is_on()) {
     const profile::Kernel& kernel = plan_->work[decision.first].facts;
     timeline_.decided(decision, kernel.duration_us[index_of(decision.grant.units)], *seat_);
@@ -324,6 +339,7 @@ Target Pacer::before_launch(const std::optional<Live::Position>& position) {
 }
 
 void Pacer::launched(const Issue& issue, const std::optional<Live::Position>& position) {
+  if (!outstanding_.load(std::memory_order_relaxed)) return;
   const std::unique_lock lock = lock_briefly();
   if (!lock.owns_lock() || plan_ == nullptr) return;
   if (position && plan_ != *position->plan) return;  // another thread has begun a request meanwhile

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -31,6 +32,12 @@ class Pacer {
 
   // Whether a policy decides on this tenant's launches now.
   static bool is_on();
+  // Whether, since `grant` was given, there is no other tenant, and nothing is known to be on its
+  // way here: then launches stay at home, and nothing has to be asked. Without a lock.
+  bool is_alone(arena::Grant grant) const {
+    return alone_since_.load(std::memory_order_relaxed) == grant.epoch &&
+           !outstanding_.load(std::memory_order_relaxed);
+  }
 
   struct Piece {
     std::uint32_t first;  // works [first, last) of the plan
@@ -93,6 +100,7 @@ class Pacer {
   static constexpr std::uint64_t kRetry_ns = 100'000'000;
   // An eager program's run-ahead is measured in steps of so much device time.
   static constexpr double kMark_us = 100;
+  static constexpr double kOneLaunch = std::numeric_limits<double>::infinity();
 
   struct Mark {
     CUevent event;
@@ -106,6 +114,8 @@ class Pacer {
   Pacer();
   bool is_ready();
   bool refresh();
+  // The last decision holds for this launch of an eager program too.
+  bool goes_on(const Live::Position& position) const;
   double now_us() const;
   // Of a plan: an index of so many units in its arrays.
   static std::size_t index_of(policy::Units units);
@@ -126,6 +136,9 @@ class Pacer {
   void await(HasRoom has_room);
   std::unique_lock<std::mutex> lock_briefly();
 
+  // Side by side, since every launch looks at both.
+  std::atomic<std::uint32_t> alone_since_{0};  // the seat's epoch when it had no company
+  std::atomic<bool> outstanding_{false};       // a request is in flight: worth a poke
   const double clock_scale_;  // device time over real time: the emulated GPU may be slowed down
   std::mutex mutex_;          // taken after a graph's and before a stream's
   std::atomic<bool> in_turn_{false};  // the mutex is held for long
@@ -148,9 +161,11 @@ class Pacer {
   std::uint32_t end_work_ = 0;
   double piece_us_ = 0;  // what that takes, by the profile
   Target last_target_;
+  // Of an eager program: the last decision was made while nobody else was in a request, and holds
+  // while more than this is left of this one, alone on all units; kOneLaunch: for no other launch.
+  double holds_above_us_ = kOneLaunch;
   Timeline timeline_;
   std::atomic<double> last_alone_us_{0};
-  std::atomic<bool> outstanding_{false};  // a request is in flight: worth a poke
 };
 
 }  // namespace fico::hook

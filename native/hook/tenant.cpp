@@ -20,6 +20,7 @@
 #include "base/clock.hpp"
 #include "base/log.hpp"
 #include "hook/coverage.hpp"
+#include "hook/live.hpp"
 #include "hook/pacer.hpp"
 #include "hook/streams.hpp"
 
@@ -142,6 +143,7 @@ void Tenant::keep() {
         scan_coverage();
       }
       if (grant().mode == arena::Mode::kScheduled) Pacer::self().tick();
+      if (Live* live = Live::self()) live->catch_up();
     } catch (const std::exception& error) {
       base::log_line("housekeeping failed: %s", error.what());
     }

@@ -24,6 +24,12 @@
 
 namespace fico::hook {
 
+// After the program has waited for something, or asked whether it has ended.
+inline void has_waited() {
+  Pacer::self().poke();
+  if (Live* live = Live::self()) live->catch_up();
+}
+
 // The one stream among the arguments of an entry.
 template <class... Arguments>
 CUstream& stream_among(Arguments&... arguments) {
@@ -65,16 +71,24 @@ template <class LaunchOn>
 CUresult issue_kernel(CUfunction function, Shape shape, CUstream stream, bool per_thread,
                       LaunchOn launch) {
   Tenant& tenant = Tenant::self();
-  // Open, every launch has all units anyway.
-  const bool whole =
-      tenant.grant().mode != arena::Mode::kOpen && kernel_of(function).needs_whole_gpu;
-  std::optional<Live::Position> position;
+  const arena::Grant grant = tenant.grant();
   const bool captures = Captures::self().are_under_way();
-  if (Live* live = Live::self(); live != nullptr && !captures) {
-    position = live->launched(function, shape.grid, shape.block);
+  const bool scheduled = grant.mode == arena::Mode::kScheduled && !captures;
+  const bool alone = scheduled && Pacer::self().is_alone(grant);
+  const bool paced = scheduled && !alone;
+  // Open or alone, every launch has all units anyway.
+  const bool whole =
+      grant.mode != arena::Mode::kOpen && !alone && kernel_of(function).needs_whole_gpu;
+  std::optional<Live::Position> position;
+  if (Live* live = Live::self(); live != nullptr && tenant.is_active() && !captures) {
+    if (paced) {
+      position = live->launched(function, shape.grid, shape.block);
+    } else {
+      live->note(function, shape.grid, shape.block);
+    }
   }
   std::optional<Target> target;
-  const bool paced = Pacer::is_on() && !captures;
+  if (alone) target = Target{};
   if (paced) target = Pacer::self().before_launch(position);
   Issue issue(stream, per_thread, whole ? Work::kHome : Work::kLaunch, target ? &*target : nullptr);
   if (issue.is_captured()) {
@@ -158,7 +172,7 @@ struct Wait {
     Issue issue(stream, kPerThread<entry>, Work::kWait);
     issue.unlock();
     const CUresult result = call_real<entry>(issue.stream());
-    Pacer::self().poke();
+    has_waited();
     return result;
   }
 };
@@ -168,7 +182,7 @@ template <Entry entry>
 struct EventWait {
   static CUresult call(CUevent event) {
     const CUresult result = call_real<entry>(event);
-    Pacer::self().poke();
+    has_waited();
     return result;
   }
 };
@@ -182,7 +196,7 @@ struct Synchronous {
     issue.unlock();
     const CUresult result = call_real<entry>(a...);
     issue.finish_home();
-    Pacer::self().poke();
+    has_waited();
     return result;
   }
 };
@@ -386,7 +400,7 @@ struct ContextWait {
       const CUresult result = call_real<entry>(context...);
       if (result != CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED ||
           (!beside && rebuilds.begun.load() == begun)) {
-        Pacer::self().poke();
+        has_waited();
         return result;
       }
       std::this_thread::yield();

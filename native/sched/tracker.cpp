@@ -18,14 +18,15 @@ Tracker::Tracker(const profile::Table& table)
 Tracker::Step Tracker::launched(std::uint64_t signature) {
   if (expected_ != kNone && launches_[expected_].signature == signature) {
     remember(signature);
-    return stand_at(expected_, false);
+    return stand_at(expected_, trace_, false);
   }
   const std::uint32_t place = best_place(signature);
   // What is not in the profile may come between: the next launch is expected as before.
   if (place == kNone) return {};
-  const bool begins = traces_[trace_of(place)].first == place;
+  const std::uint32_t trace = trace_of(place);
+  const bool begins = traces_[trace].first == place;
   remember(signature);
-  return stand_at(place, !(begins && expected_ == kNone));
+  return stand_at(place, trace, !(begins && expected_ == kNone));
 }
 
 void Tracker::launched_whole(std::uint32_t trace) {
@@ -96,10 +97,11 @@ void Tracker::remember(std::uint64_t signature) {
   ++remembered_;
 }
 
-Tracker::Step Tracker::stand_at(std::uint32_t launch, bool resynced) {
-  const bool completes = launch + 1 == traces_[trace_of(launch)].last;
+Tracker::Step Tracker::stand_at(std::uint32_t launch, std::uint32_t trace, bool resynced) {
+  const bool completes = launch + 1 == traces_[trace].last;
   expected_ = completes ? kNone : launch + 1;
-  return {launch, resynced, completes};
+  trace_ = trace;
+  return {launch, trace, resynced, completes};
 }
 
 }  // namespace fico::sched

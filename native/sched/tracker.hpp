@@ -18,8 +18,10 @@ class Tracker {
   explicit Tracker(const profile::Table& table);
 
   struct Step {
-    // Of the launch in the table; nothing: the profile does not know it.
+    // Of the launch in the table, and of the trace that it is of; nothing: the profile does not
+    // know it.
     std::optional<std::uint32_t> launch;
+    std::uint32_t trace = 0;
     bool resynced = false;   // something had come that the profile did not expect
     bool completes = false;  // the last launch of a request
   };
@@ -51,12 +53,13 @@ class Tracker {
   std::uint32_t best_place(std::uint64_t signature) const;
   std::uint32_t likeness(std::uint32_t launch) const;
   void remember(std::uint64_t signature);
-  Step stand_at(std::uint32_t launch, bool resynced);
+  Step stand_at(std::uint32_t launch, std::uint32_t trace, bool resynced);
 
   std::span<const profile::TableLaunch> launches_;
   std::span<const profile::TableTrace> traces_;
   std::vector<Place> places_;       // by signature, then by launch
   std::uint32_t expected_ = kNone;  // the launch that should come; kNone: the first of any request
+  std::uint32_t trace_ = 0;         // of the last launch that was known
   std::array<std::uint64_t, kMemory> memory_{};  // the last signatures, a ring
   std::uint64_t remembered_ = 0;
 };

@@ -63,6 +63,7 @@ bool Seat::refresh() {
     pace_ = parsed.pace;
     schedule_ = schedule;
   }
+  bool has_company = false;
   for (std::uint32_t slot = 0; slot < policy::kMaxTenants; ++slot) {
     const arena::Tenant& tenant = arena_.tenant(slot);
     const policy::Member& member = board_.members[slot];
@@ -76,6 +77,7 @@ bool Seat::refresh() {
       board_.rows[slot] = {};  // what its processes had on the device has ended with them
     }
     if (!lives) continue;
+    has_company = has_company || slot != slot_;
     const arena::Grant grant = tenant.grant.load(std::memory_order_acquire);
     const policy::Units own{grant.lo, grant.hi};
     if (!member.present) {
@@ -85,6 +87,7 @@ bool Seat::refresh() {
       core_->change_member(slot, own, tenant.priority.load());
     }
   }
+  has_company_ = has_company;
   scheduled_ = true;
   return true;
 }
@@ -122,11 +125,8 @@ void Seat::look_around(double now_us) {
   }
 }
 
-bool Seat::has_company() const {
-  for (std::uint32_t slot = 0; slot < board_.count; ++slot) {
-    if (slot != slot_ && board_.members[slot].present) return true;
-  }
-  return false;
+bool Seat::may_be_contended() const {
+  return (arena_.layout().in_request.load(std::memory_order_acquire) & ~bit()) != 0;
 }
 
 double Seat::lead_us() const {
@@ -139,10 +139,14 @@ double Seat::lead_us() const {
   return lead_us;
 }
 
+// The slot may be another's, once the tenant has left.
+bool Seat::is_ours() const {
+  return arena_.tenant(slot_).generation.load(std::memory_order_acquire) == generation_;
+}
+
 void Seat::publish(const sched::Plan* plan) {
+  if (!is_ours()) return;
   arena::Tenant& tenant = arena_.tenant(slot_);
-  // The slot may be another's, once the tenant has left.
-  if (tenant.generation.load(std::memory_order_acquire) != generation_) return;
   const policy::Row& row = board_.rows[slot_];
   const std::uint32_t work = core_->position(slot_);
   if (plan != nullptr && work < plan->work.size()) tenant.work.write(plan->work[work].facts);
@@ -160,6 +164,7 @@ void Seat::begin(double now_us, const sched::Plan& plan) {
   core_->begin(now_us, slot_, plan);
   arena_.tenant(slot_).request.write(plan.request);
   publish(plan_);
+  if (is_ours()) arena_.layout().in_request.fetch_or(bit());
 }
 
 sched::Decision Seat::want(double now_us) {
@@ -193,6 +198,7 @@ void Seat::end(double now_us) {
   core_->end(now_us, slot_);
   plan_ = nullptr;
   publish(nullptr);
+  if (is_ours()) arena_.layout().in_request.fetch_and(~bit());
 }
 
 }  // namespace fico::seat

@@ -50,7 +50,11 @@ class Seat {
   // Whether some other tenant was in a request when it looked last.
   bool is_contended() const { return contended_; }
   // Whether there is any other tenant in the session.
-  bool has_company() const;
+  bool has_company() const { return has_company_; }
+  // Whether some other tenant is in a request, at one look: perhaps also one that was killed in it.
+  bool may_be_contended() const;
+  // Of the session's last change that refresh() has seen, as grants have it.
+  std::uint32_t epoch() const { return epoch_; }
   // How long before the end of a piece the next one goes out.
   double lead_us() const;
   policy::Units all() const { return {0, static_cast<std::uint16_t>(board_.unit_count)}; }
@@ -68,6 +72,8 @@ class Seat {
 
   // What the others publish. Of those who are stopped, or hang, as if they were in no request.
   void look_around(double now_us);
+  bool is_ours() const;
+  std::uint64_t bit() const { return std::uint64_t{1} << slot_; }
   void publish(const sched::Plan* plan);
 
   const arena::Arena& arena_;
@@ -75,6 +81,8 @@ class Seat {
   const std::uint32_t generation_;
   const std::uint64_t process_;
   std::uint32_t epoch_ = 0;  // of members and policy
+  bool scheduled_ = false;
+  bool has_company_ = false;
   std::string schedule_;
   Pace pace_;
   std::unique_ptr<policy::Policy> policy_;
@@ -83,7 +91,6 @@ class Seat {
   const sched::Plan* plan_ = nullptr;
   std::unique_ptr<Other[]> others_;
   bool contended_ = false;
-  bool scheduled_ = false;
 };
 
 }  // namespace fico::seat

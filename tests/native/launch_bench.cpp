@@ -1,8 +1,10 @@
-// Measures the time of a kernel launch in its caller. Each line `COUNT` on the standard input is
-// answered by the nanoseconds per launch over COUNT launches on one stream. During a batch a host
-// function holds the stream, so that the device takes no CPU time and no lock from the caller; it
-// is waited for outside of the measured time. A batch is BATCH + 1 launches; a line `begin` makes
-// the first of them alone, and is answered by `begun`.
+// Measures the time of a kernel launch in its caller. Each line `COUNT [COLD_KIB]` on the standard
+// input is answered by the nanoseconds per launch over COUNT launches on one stream. Before each
+// the program reads so much other memory, outside of the measured time: what the launch needs is no
+// longer in the caches then, as in a program that does much between two launches. During a batch a
+// host function holds the stream, so that the device takes no CPU time and no lock from the caller;
+// it is waited for outside of the measured time. A batch is BATCH + 1 launches; a line `begin`
+// makes the first of them alone, and is answered by `begun`.
 #include <cuda.h>
 #include <dlfcn.h>
 
@@ -12,6 +14,7 @@
 #include <cstdlib>
 #include <iostream>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -42,6 +45,13 @@ void require(CUresult result, const char* what) {
   std::exit(1);
 }
 
+constexpr std::size_t kLineBytes = 64;
+volatile char seen = 0;
+
+void read(const std::vector<char>& memory) {
+  for (std::size_t at = 0; at < memory.size(); at += kLineBytes) seen = memory[at];
+}
+
 void CUDA_CB hold(void* data) { static_cast<std::atomic<bool>*>(data)->wait(true); }
 
 #define FICO_TEXT_OF(name) #name
@@ -69,6 +79,7 @@ int main() {
   require(FICO_ENTRY(cuStreamCreate)(&stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate");
 
   std::atomic<bool> held{false};
+  std::vector<char> other;
   for (std::string line; std::getline(std::cin, line);) {
     if (line == "begin") {
       require(launch(spin, 1, 1, 1, 32, 1, 1, 0, stream, nullptr, nullptr), "cuLaunchKernel");
@@ -76,16 +87,24 @@ int main() {
       std::fflush(stdout);
       continue;
     }
-    const auto count = static_cast<int>(std::strtol(line.c_str(), nullptr, 10));
+    char* rest = nullptr;
+    const auto count = static_cast<int>(std::strtol(line.c_str(), &rest, 10));
+    other.resize(static_cast<std::size_t>(std::strtol(rest, nullptr, 10)) * 1024);
     std::chrono::nanoseconds spent{0};
     for (int done = 0; done < count; done += kBatch) {
       held.store(true);
       require(host_function(stream, hold, &held), "cuLaunchHostFunc");
       // The first launch of a batch may move the stream.
       require(launch(spin, 1, 1, 1, 32, 1, 1, 0, stream, nullptr, nullptr), "cuLaunchKernel");
-      const auto start = std::chrono::steady_clock::now();
-      for (int i = 0; i < kBatch; ++i)
+      auto start = std::chrono::steady_clock::now();
+      for (int i = 0; i < kBatch; ++i) {
+        if (!other.empty()) {
+          spent += std::chrono::steady_clock::now() - start;
+          read(other);
+          start = std::chrono::steady_clock::now();
+        }
         require(launch(spin, 1, 1, 1, 32, 1, 1, 0, stream, nullptr, nullptr), "cuLaunchKernel");
+      }
       spent += std::chrono::steady_clock::now() - start;
       held.store(false);
       held.notify_all();
