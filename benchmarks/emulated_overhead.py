@@ -12,9 +12,9 @@ so that a change of the machine's speed meets them alike; the medians are compar
 driver runs in its instant mode, where kernels take no time, and its thread looks at what was
 launched every half millisecond only, so that it does not slow down who launches meanwhile.
 
-With --cold-kib N the program reads N KiB of other memory before each launch, so that neither code
-nor data of a launch are in the caches still: 4096 is what a program in Python with a large framework
-comes close to. That costs more than the instructions.
+With --cold-kib N the program reads N KiB of other memory before each launch, so that neither the
+code nor the data of a launch are in the caches still (4096 is enough for that). Programs in Python
+with a large framework come close to it, and to fetch all that costs more than to execute it.
 """
 
 from __future__ import annotations

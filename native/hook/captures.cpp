@@ -20,7 +20,7 @@ bool Captures::is_capturing(CUstream handle, bool per_thread_variant) {
 
 void Captures::ended() {
   const std::lock_guard lock(mutex_);
-  if (under_way_.fetch_sub(1) == 1) events_.clear();
+  if (hot.captures.fetch_sub(1) == 1) events_.clear();
 }
 
 void Captures::note_event(CUevent event, bool captured) {

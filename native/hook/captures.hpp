@@ -3,9 +3,10 @@
 
 #include <cuda.h>
 
-#include <atomic>
 #include <mutex>
 #include <vector>
+
+#include "hook/hot.hpp"
 
 namespace fico::hook {
 
@@ -15,11 +16,11 @@ class Captures {
   static Captures& self();
 
   // The launch path looks closer only while there are some.
-  bool are_under_way() const { return under_way_.load(std::memory_order_acquire) > 0; }
+  static bool are_under_way() { return hot.captures.load(std::memory_order_acquire) > 0; }
   // Whether the stream records; false if the driver can't tell.
   static bool is_capturing(CUstream handle, bool per_thread);
 
-  void begin() { under_way_.fetch_add(1, std::memory_order_acq_rel); }
+  static void begin() { hot.captures.fetch_add(1, std::memory_order_acq_rel); }
   void ended();
 
   // Events recorded in capturing streams, kept while captures are under way.
@@ -27,7 +28,6 @@ class Captures {
   bool has_event(CUevent event);
 
  private:
-  std::atomic<int> under_way_{0};
   std::mutex mutex_;
   std::vector<CUevent> events_;
 };

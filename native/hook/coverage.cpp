@@ -26,7 +26,7 @@ void count_once(Counter counter, const char* format, const char* what) {
   char note[arena::kNoteBytes];
   std::snprintf(note, sizeof note, format, what);
   const std::lock_guard lock(mutex);
-  if (seen->insert(note).second) Tenant::self().count(counter, note);
+  if (seen->insert(note).second) Tenant::count(counter, note);
 }
 
 bool is_known_name(const char* name) {

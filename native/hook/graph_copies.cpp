@@ -213,7 +213,7 @@ void GraphCopies::build(Segment segment, const Place& place) {
   if (made == nullptr) made = instantiate(segment, place, nodes);
   const Spot spot = spot_of(place);
   if (made != nullptr) {
-    Tenant::self().count(Counter::graphs_rebuilt);
+    Tenant::count(Counter::graphs_rebuilt);
     make_room(nodes, spot);
   }
   const std::lock_guard instances_lock(instances_mutex_);

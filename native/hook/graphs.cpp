@@ -23,7 +23,7 @@ Graphs& Graphs::self() {
 }
 
 void Graphs::instantiated(CUgraphExec exec, CUgraph graph, unsigned long long flags) {
-  if (!Tenant::self().is_active()) return;
+  if (!Tenant::is_active()) return;
   const Context* context = Streams::self().current_context();
   if (context == nullptr || !context->confinable) return;
   auto entry = std::make_shared<Exec>(
@@ -35,28 +35,27 @@ void Graphs::instantiated(CUgraphExec exec, CUgraph graph, unsigned long long fl
 }
 
 std::shared_ptr<Graphs::Exec> Graphs::find(CUgraphExec exec) {
-  if (!Tenant::self().is_active()) return nullptr;
+  if (!Tenant::is_active()) return nullptr;
   const std::shared_lock lock(mutex_);
   const auto found = execs_.find(exec);
   return found == execs_.end() ? nullptr : found->second;
 }
 
 CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Launch real) {
-  Tenant& tenant = Tenant::self();
   const std::shared_ptr<Exec> entry = find(exec);
   const std::unique_lock exec_lock =
       entry != nullptr ? std::unique_lock(entry->mutex) : std::unique_lock<std::mutex>();
-  const bool captures = Captures::self().are_under_way();
+  const bool captures = Captures::are_under_way();
   if (entry != nullptr && entry->copies->exists() && !captures && Pacer::is_on()) {
     if (auto turn = Pacer::self().begin_graph(entry->copies->pieces().plan())) {
       return launch_pieces(entry, exec, stream, per_thread, real, *turn);
     }
-    tenant.count(Counter::unscheduled_launches);
+    Tenant::count(Counter::unscheduled_launches);
   }
   const Target target = Pacer::is_on() ? Pacer::self().fallback() : Target{};
   Issue issue(stream, per_thread, Work::kLaunch, &target);
   if (issue.is_captured()) {
-    tenant.count(Counter::captured_launches);
+    Tenant::count(Counter::captured_launches);
     return real(exec, issue.stream());
   }
   note_launch(entry.get());
@@ -65,7 +64,7 @@ CUresult Graphs::launch(CUgraphExec exec, CUstream stream, bool per_thread, Laun
 }
 
 void Graphs::note_launch(Exec* entry) {
-  Tenant::self().count(Counter::graph_launches);
+  Tenant::count(Counter::graph_launches);
   if (Live* live = Live::self(); live != nullptr && entry != nullptr && entry->copies->exists()) {
     live->launched(entry->copies->sequence());
   }
@@ -73,10 +72,9 @@ void Graphs::note_launch(Exec* entry) {
 
 CUresult Graphs::launch_whole(const std::shared_ptr<Exec>& entry, CUgraphExec exec, Issue& issue,
                               Launch real) {
-  Tenant& tenant = Tenant::self();
   if (entry == nullptr) {
     if (issue.is_on_partition()) {
-      tenant.count(Counter::open_graphs, "a graph that was instantiated past the library");
+      Tenant::count(Counter::open_graphs, "a graph that was instantiated past the library");
     }
     return real(exec, issue.stream());
   }
@@ -95,12 +93,12 @@ CUresult Graphs::launch_whole(const std::shared_ptr<Exec>& entry, CUgraphExec ex
     }
     if (found == GraphCopies::Found::kMissing && copies.exists()) {
       copies.build_soon(GraphCopies::kWhole, place);
-      tenant.count(Counter::unbuilt_pieces);
+      Tenant::count(Counter::unbuilt_pieces);
       issue.go_home();
     } else {
-      tenant.count(Counter::open_graphs, copies.exists()
-                                             ? "a partition can't take a kernel of a graph"
-                                             : copies.why_not());
+      Tenant::count(Counter::open_graphs, copies.exists()
+                                              ? "a partition can't take a kernel of a graph"
+                                              : copies.why_not());
     }
   }
   if (entry->last != nullptr && !entry->last_was_own)
@@ -114,7 +112,6 @@ CUresult Graphs::launch_whole(const std::shared_ptr<Exec>& entry, CUgraphExec ex
 // comes between them.
 CUresult Graphs::launch_pieces(const std::shared_ptr<Exec>& entry, CUgraphExec exec,
                                CUstream stream, bool per_thread, Launch real, Pacer::Turn& turn) {
-  Tenant& tenant = Tenant::self();
   GraphCopies& copies = *entry->copies;
   Pacer::Piece piece = turn.next();
   Issue issue(stream, per_thread, Work::kLaunch, &piece.target);
@@ -124,8 +121,8 @@ CUresult Graphs::launch_pieces(const std::shared_ptr<Exec>& entry, CUgraphExec e
   if (whole || !copies.can_go_in_pieces()) {
     if (!whole) {
       turn.take_all();
-      tenant.count(copies.pieces().can_be_cut() ? Counter::unbuilt_pieces
-                                                : Counter::unsegmented_graphs);
+      Tenant::count(copies.pieces().can_be_cut() ? Counter::unbuilt_pieces
+                                                 : Counter::unsegmented_graphs);
     }
     const CUresult result = launch_whole(entry, exec, issue, real);
     turn.issued(issue);
@@ -153,7 +150,7 @@ CUresult Graphs::launch_piece(GraphCopies& copies, const Pacer::Piece& piece, Is
     const Place place = issue.place();
     if (GraphCopies::builds_at_launch()) copies.build(row, place);
     if (copies.launch(row, place, issue.stream(), real, result) == GraphCopies::Found::kLaunched) {
-      Tenant::self().count(Counter::segments);
+      Tenant::count(Counter::segments);
       return result;
     }
     copies.build_soon(row, place);
@@ -167,8 +164,7 @@ CUresult Graphs::launch_piece(GraphCopies& copies, const Pacer::Piece& piece, Is
 // At the target if it is built there, else at home.
 CUresult Graphs::launch_work(GraphCopies& copies, std::uint32_t work, const Target& target,
                              Issue& issue, Launch real) {
-  Tenant& tenant = Tenant::self();
-  tenant.count(Counter::segments);
+  Tenant::count(Counter::segments);
   issue.go(target);
   CUresult result = CUDA_ERROR_UNKNOWN;
   const Place place = issue.place();
@@ -178,9 +174,9 @@ CUresult Graphs::launch_work(GraphCopies& copies, std::uint32_t work, const Targ
   if (found == GraphCopies::Found::kLaunched) return result;
   if (found == GraphCopies::Found::kMissing) {
     copies.build_works_soon(place);
-    tenant.count(Counter::unbuilt_pieces);
+    Tenant::count(Counter::unbuilt_pieces);
   } else {
-    tenant.count(Counter::open_graphs, "a partition can't take a kernel of a graph");
+    Tenant::count(Counter::open_graphs, "a partition can't take a kernel of a graph");
   }
   issue.go_home();
   copies.launch(alone, {}, issue.stream(), real, result);
@@ -204,7 +200,7 @@ bool Graphs::record_end(Exec& entry, const Issue& issue) {
   if (entry.last != nullptr && d().event_record(entry.last, issue.stream()) == CUDA_SUCCESS) {
     return true;
   }
-  Tenant::self().count(Counter::driver_errors, "the end of a graph could not be recorded");
+  Tenant::count(Counter::driver_errors, "the end of a graph could not be recorded");
   return false;
 }
 
@@ -221,7 +217,7 @@ void Graphs::list(const std::shared_ptr<Exec>& entry) {
 }
 
 void Graphs::await_running() {
-  if (!Tenant::self().is_active()) return;
+  if (!Tenant::is_active()) return;
   std::vector<std::shared_ptr<Exec>> running;
   {
     const std::lock_guard lock(running_mutex_);

@@ -1,7 +1,11 @@
 // One operation on one virtual stream: where it goes, and what it has to come after.
+#include <sched.h>
+
+#include "base/clock.hpp"
 #include "base/log.hpp"
 #include "cuda/driver.hpp"
 #include "hook/captures.hpp"
+#include "hook/hot.hpp"
 #include "hook/places.hpp"
 #include "hook/tenant.hpp"
 
@@ -29,6 +33,22 @@ bool chain(Stream& owner, CUstream from, CUstream to) {
          d().stream_wait(to, owner.event, 0) == CUDA_SUCCESS;
 }
 
+// Before a stream leaves its home: launches that look at no stream come before it, or see that it
+// is away. False if one of them takes too long.
+bool leave_home() {
+  constexpr std::uint64_t kPatience_ns = 20'000'000;
+  const std::uint64_t begin_ns = base::monotonic_ns();
+  hot.away.fetch_add(1, std::memory_order_seq_cst);
+  while (hot.home_launches.load(std::memory_order_seq_cst) != 0) {
+    if (base::monotonic_ns() - begin_ns > kPatience_ns) {
+      hot.away.fetch_sub(1, std::memory_order_relaxed);
+      return false;
+    }
+    sched_yield();
+  }
+  return true;
+}
+
 // Moves a stream; its mutex is held. On failure it stays where it is, which is correct, and
 // counted.
 bool hop(Stream& stream, const Place& to) {
@@ -37,14 +57,17 @@ bool hop(Stream& stream, const Place& to) {
     return true;
   }
   const CUstream target = to.partition != nullptr ? to.stream : stream.home;
-  Tenant& tenant = Tenant::self();
-  if (!chain(stream, real_of(stream), target)) {
-    tenant.count(Counter::driver_errors, "a stream could not be moved to another partition");
+  const bool leaves = stream.at.partition == nullptr;
+  const bool may = !leaves || leave_home();
+  if (!may || !chain(stream, real_of(stream), target)) {
+    if (may && leaves) hot.away.fetch_sub(1, std::memory_order_relaxed);
+    Tenant::count(Counter::driver_errors, "a stream could not be moved to another partition");
     return false;
   }
   stream.context.moved.store(true, std::memory_order_relaxed);
   stream.at = to;
-  tenant.count(Counter::hops);
+  if (to.partition == nullptr) hot.away.fetch_sub(1, std::memory_order_release);
+  Tenant::count(Counter::hops);
   return true;
 }
 
@@ -104,12 +127,12 @@ bool is_recorded(const Stream& stream) {
 }  // namespace
 
 Issue::Issue(CUstream handle, bool per_thread, Work work, const Target* target) : real_(handle) {
-  if (!Tenant::self().is_active()) return;
+  if (!Tenant::is_active()) return;
   Streams& streams = Streams::self();
   virtual_ = streams.find(handle, per_thread, open_);
   if (virtual_ == nullptr) return;
   lock_ = std::unique_lock(virtual_->mutex);
-  if (Captures::self().are_under_way() && is_recorded(*virtual_)) {
+  if (Captures::are_under_way() && is_recorded(*virtual_)) {
     captured_ = true;
     virtual_ = nullptr;
     lock_.unlock();
@@ -127,16 +150,14 @@ void Issue::keep_order() {
     return;
   in_order_ = true;
   if (!order(*virtual_)) {
-    Tenant::self().count(Counter::driver_errors,
-                         "the order of the default stream could not be kept");
+    Tenant::count(Counter::driver_errors, "the order of the default stream could not be kept");
   }
 }
 
 void Issue::choose_place(Work work, const Target* target) {
   if (work == Work::kMark || work == Work::kWait) return;
-  Tenant& tenant = Tenant::self();
   Stream& stream = *virtual_;
-  const arena::Grant grant = tenant.grant();
+  const arena::Grant grant = Tenant::grant();
   if (work == Work::kHome || grant.mode == arena::Mode::kOpen) {
     hop(stream, {stream.home, nullptr});
     return;
@@ -147,7 +168,7 @@ void Issue::choose_place(Work work, const Target* target) {
   }
   cuda::Partition* partition = nullptr;
   if (grant.mode == arena::Mode::kConfined) {
-    const Tenant::Range range = tenant.own_range(grant);
+    const Tenant::Range range = Tenant::self().own_range(grant);
     const cuda::Partition* at = stream.at.partition;
     if (at != nullptr && at->lo == range.lo && at->hi == range.hi &&
         stream.at.priority == stream.priority) {
@@ -170,14 +191,13 @@ void Issue::go(const Target& target) {
 }
 
 void Issue::count_if_open() const {
-  Tenant& tenant = Tenant::self();
-  if (virtual_ != nullptr || captured_ || tenant.grant().mode == arena::Mode::kOpen) return;
+  if (virtual_ != nullptr || captured_ || Tenant::grant().mode == arena::Mode::kOpen) return;
   const Context* context = open_ != nullptr ? open_ : Streams::self().current_context();
   if (context == nullptr) return;
   if (context->confinable) {
-    tenant.count(Counter::open_green);
+    Tenant::count(Counter::open_green);
   } else {
-    tenant.count(context->open_as, context->why_open);
+    Tenant::count(context->open_as, context->why_open);
   }
 }
 

@@ -17,6 +17,6 @@ struct KernelFacts {
 };
 
 // Any thread; a look-up in a table after the first launch of a kernel.
-KernelFacts kernel_of(CUfunction function);
+[[gnu::hot]] KernelFacts kernel_of(CUfunction function);
 
 }  // namespace fico::hook

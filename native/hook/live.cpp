@@ -10,10 +10,10 @@
 
 namespace fico::hook {
 
-Live* Live::self() {
+Live* Live::make() {
   static Live* const live = []() -> Live* {
     const char* path = std::getenv("FICO_PROFILE_TABLE");  // NOLINT(concurrency-mt-unsafe)
-    if (path == nullptr || *path == 0 || !Tenant::self().is_active()) return nullptr;
+    if (path == nullptr || *path == 0 || !Tenant::is_active()) return nullptr;
     try {
       return new Live(profile::Table::open(path));
     } catch (const std::exception& error) {
@@ -21,6 +21,8 @@ Live* Live::self() {
       return nullptr;
     }
   }();
+  hot.live.store(live, std::memory_order_relaxed);
+  hot.is_live_known.store(true, std::memory_order_release);
   return live;
 }
 
@@ -113,20 +115,19 @@ void Live::launched(const Sequence& graph) {
     return;
   }
   tracker_.launched_whole(graph.trace);
-  Tenant::self().count(Counter::requests);
+  Tenant::count(Counter::requests);
   trace_ = graph.trace;
   launch_ = table_.traces()[graph.trace].last - 1;
 }
 
 sched::Tracker::Step Live::step(std::uint64_t signature) {
   const sched::Tracker::Step step = tracker_.launched(signature);
-  Tenant& tenant = Tenant::self();
   if (!step.launch) {
-    tenant.count(Counter::unprofiled_launches);
+    Tenant::count(Counter::unprofiled_launches);
     return step;
   }
-  if (step.resynced) tenant.count(Counter::resyncs);
-  if (step.completes) tenant.count(Counter::requests);
+  if (step.resynced) Tenant::count(Counter::resyncs);
+  if (step.completes) Tenant::count(Counter::requests);
   trace_ = step.trace;
   launch_ = *step.launch;
   return step;
@@ -135,8 +136,8 @@ sched::Tracker::Step Live::step(std::uint64_t signature) {
 void Live::publish() {
   if (trace_ == kNoTrace) return;
   const profile::TableTrace& range = table_.traces()[trace_];
-  Tenant::self().publish({trace_ + 1, launch_ - range.first + 1, range.last - range.first,
-                          table_.launches()[launch_].remaining_us});
+  Tenant::publish({trace_ + 1, launch_ - range.first + 1, range.last - range.first,
+                   table_.launches()[launch_].remaining_us});
 }
 
 }  // namespace fico::hook

@@ -12,6 +12,7 @@
 #include <optional>
 #include <vector>
 
+#include "hook/hot.hpp"
 #include "profile/table.hpp"
 #include "sched/tracker.hpp"
 #include "sched/work.hpp"
@@ -22,7 +23,10 @@ namespace fico::hook {
 class Live {
  public:
   // nullptr if the tenant has no profile, or it can't be read: then one line has said why.
-  static Live* self();
+  static Live* self() {
+    if (!hot.is_live_known.load(std::memory_order_acquire)) return make();
+    return hot.live.load(std::memory_order_relaxed);
+  }
 
   // Where a launch stands in the profile.
   struct Position {
@@ -33,7 +37,7 @@ class Live {
   std::optional<Position> launched(CUfunction function, profile::Dim grid, profile::Dim block);
   // The same, where nobody asks where it stands: that is found out later, for some at once. In a
   // program that does much between two launches all of this would be fetched anew for each.
-  void note(CUfunction function, profile::Dim grid, profile::Dim block);
+  [[gnu::hot]] void note(CUfunction function, profile::Dim grid, profile::Dim block);
   // Finds out where the noted launches stand, and publishes where the last one does. Called
   // whenever the program has waited for something, and now and then by the keeper.
   void catch_up();
@@ -54,6 +58,7 @@ class Live {
 
  private:
   explicit Live(profile::Table table);
+  static Live* make();
 
   static constexpr std::uint32_t kMostNoted = 26;  // with the lock, four lines of the cache
 

@@ -39,9 +39,9 @@ Pacer& Pacer::self() {
   return *pacer;
 }
 
-Pacer::Pacer() : clock_scale_(Tenant::self().is_active() ? clock_scale() : 1) {}
+Pacer::Pacer() : clock_scale_(Tenant::is_active() ? clock_scale() : 1) {}
 
-bool Pacer::is_on() { return Tenant::self().grant().mode == arena::Mode::kScheduled; }
+bool Pacer::is_on() { return Tenant::grant().mode == arena::Mode::kScheduled; }
 
 std::size_t Pacer::index_of(policy::Units units) {
   return std::clamp(units.size(), 1U, profile::kMaxUnits) - 1;
@@ -54,7 +54,7 @@ double Pacer::now_us() const {
 // Whether this process decides: it has the seat, and the session is scheduled still.
 bool Pacer::is_ready() {
   Tenant& tenant = Tenant::self();
-  if (!tenant.is_active()) return false;
+  if (!Tenant::is_active()) return false;
   if (!seat_) {
     // Another process of the tenant may have it, until it ends.
     const std::uint64_t now_ns = base::monotonic_ns();
@@ -75,14 +75,14 @@ bool Pacer::refresh() {
   try {
     return seat_->refresh();
   } catch (const std::exception& error) {
-    Tenant::self().count(Counter::driver_errors, "the session's policy could not be read");
+    Tenant::count(Counter::driver_errors, "the session's policy could not be read");
     base::log_line("launches are not scheduled: %s", error.what());
     return false;
   }
 }
 
 Target Pacer::fallback() const {
-  const arena::Grant grant = Tenant::self().grant();
+  const arena::Grant grant = Tenant::grant();
   return {.home = false, .lo = grant.lo, .hi = grant.hi, .priority = policy::kLevelLast};
 }
 
@@ -110,19 +110,19 @@ void Pacer::begin(std::shared_ptr<const sched::Plan> plan) {
   since_work_ = 0;
   seat_->begin(begin_us_, *plan_);
   alone_ = !seat_->is_contended();
-  unbuilt_ = Tenant::self().counted(Counter::unbuilt_pieces);
+  unbuilt_ = Tenant::counted(Counter::unbuilt_pieces);
   timeline_.began(*plan_, plan_->work.front().remaining_us[index_of(seat_->all())]);
-  outstanding_.store(true, std::memory_order_relaxed);
+  hot.is_outstanding.store(true, std::memory_order_relaxed);
 }
 
 void Pacer::finish() {
   const double now = now_us();
-  if (Tenant::self().counted(Counter::unbuilt_pieces) != unbuilt_) seat_->disregard();
+  if (Tenant::counted(Counter::unbuilt_pieces) != unbuilt_) seat_->disregard();
   seat_->end(now);
   if (alone_ && all_issued_ && marks_.empty()) last_alone_us_ = now - begin_us_;
   timeline_.ended(alone_, all_issued_);
   plan_ = nullptr;
-  outstanding_.store(false, std::memory_order_relaxed);
+  hot.is_outstanding.store(false, std::memory_order_relaxed);
 }
 
 // A hold ends when another row changes, which is asked for again and again.
@@ -139,7 +139,7 @@ sched::Decision Pacer::decide() {
     const bool too_long = base::monotonic_ns() - begin_ns >
                           kLongestWait_ns * static_cast<std::uint64_t>(clock_scale_);
     if (too_long || !refresh()) {
-      if (too_long) Tenant::self().count(Counter::late_pieces);
+      if (too_long) Tenant::count(Counter::late_pieces);
       timeline_.was_held(begin_ns, true);
       return seat_->rest();
     }
@@ -162,12 +162,12 @@ void Pacer::mark(const Issue& issue, std::uint32_t first, std::uint32_t last, do
     const cuda::Current current(mark.context);
     const cuda::RelaxedCapture relaxed;
     if (d().event_create(&mark.event, CU_EVENT_DISABLE_TIMING) != CUDA_SUCCESS) {
-      Tenant::self().count(Counter::driver_errors, "the end of a piece could not be recorded");
+      Tenant::count(Counter::driver_errors, "the end of a piece could not be recorded");
       return;
     }
   }
   if (d().event_record(mark.event, issue.stream()) != CUDA_SUCCESS) {
-    Tenant::self().count(Counter::driver_errors, "the end of a piece could not be recorded");
+    Tenant::count(Counter::driver_errors, "the end of a piece could not be recorded");
     spare_.push_back(mark);
     return;
   }
@@ -214,7 +214,7 @@ void Pacer::await(HasRoom has_room) {
     }
     if (base::monotonic_ns() - begin_ns >
         kLongestWait_ns * static_cast<std::uint64_t>(clock_scale_)) {
-      Tenant::self().count(Counter::late_pieces);
+      Tenant::count(Counter::late_pieces);
       late_ = true;
       timeline_.had_no_room(begin_ns);
       return;
@@ -279,7 +279,7 @@ void Pacer::Turn::take_all() {
 
 void Pacer::Turn::issued(const Issue& issue) {
   Pacer& pacer = *pacer_;
-  Tenant::self().count(Counter::pieces);
+  Tenant::count(Counter::pieces);
   // The end of the last one is seen only when the next request begins, perhaps long after.
   const bool tells = !done_ && issue.is_on_partition();
   pacer.mark(issue, pacer.first_work_, pacer.end_work_, pacer.piece_us_,
@@ -298,13 +298,13 @@ Pacer::Turn::~Turn() {
 Target Pacer::before_launch(const std::optional<Live::Position>& position) {
   const std::unique_lock lock = lock_briefly();
   if (!lock.owns_lock() || !is_ready()) {
-    Tenant::self().count(Counter::unscheduled_launches);
+    Tenant::count(Counter::unscheduled_launches);
     return fallback();
   }
   if (!seat_->has_company()) {
     if (plan_ != nullptr) finish();
     last_target_ = {};
-    alone_since_.store(seat_->epoch(), std::memory_order_relaxed);
+    hot.alone_since.store(seat_->epoch(), std::memory_order_relaxed);
     return {};
   }
   if (position) {
@@ -339,7 +339,7 @@ Target Pacer::before_launch(const std::optional<Live::Position>& position) {
 }
 
 void Pacer::launched(const Issue& issue, const std::optional<Live::Position>& position) {
-  if (!outstanding_.load(std::memory_order_relaxed)) return;
+  if (!is_outstanding()) return;
   const std::unique_lock lock = lock_briefly();
   if (!lock.owns_lock() || plan_ == nullptr) return;
   if (position && plan_ != *position->plan) return;  // another thread has begun a request meanwhile
@@ -353,7 +353,7 @@ void Pacer::launched(const Issue& issue, const std::optional<Live::Position>& po
   since_mark_us_ += plan_->work[position->launch].facts.duration_us[index_of(seat_->all())];
   all_issued_ = position->completes;
   if (since_mark_us_ < kMark_us && !all_issued_) return;
-  Tenant::self().count(Counter::pieces);
+  Tenant::count(Counter::pieces);
   const std::uint32_t next = position->launch + 1;
   mark(issue, std::min(since_work_, position->launch), next, since_mark_us_);
   since_mark_us_ = 0;
@@ -362,7 +362,7 @@ void Pacer::launched(const Issue& issue, const std::optional<Live::Position>& po
 
 void Pacer::poke() {
   // Not in a forked child: the row is its parent's.
-  if (!outstanding_.load(std::memory_order_relaxed) || !Tenant::self().is_active()) return;
+  if (!is_outstanding() || !Tenant::is_active()) return;
   const std::unique_lock lock(mutex_, std::try_to_lock);
   if (!lock.owns_lock() || plan_ == nullptr) return;
   reap();
@@ -370,7 +370,7 @@ void Pacer::poke() {
 }
 
 void Pacer::tick() {
-  if (!outstanding_.load(std::memory_order_relaxed)) return;
+  if (!is_outstanding()) return;
   poke();
   // Also while a thread waits in a turn of its own: the row has one writer, the sign of life many.
   Tenant& tenant = Tenant::self();

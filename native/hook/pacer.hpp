@@ -34,9 +34,9 @@ class Pacer {
   static bool is_on();
   // Whether, since `grant` was given, there is no other tenant, and nothing is known to be on its
   // way here: then launches stay at home, and nothing has to be asked. Without a lock.
-  bool is_alone(arena::Grant grant) const {
-    return alone_since_.load(std::memory_order_relaxed) == grant.epoch &&
-           !outstanding_.load(std::memory_order_relaxed);
+  static bool is_alone(arena::Grant grant) {
+    return grant.mode == arena::Mode::kScheduled &&
+           hot.alone_since.load(std::memory_order_relaxed) == grant.epoch && !is_outstanding();
   }
 
   struct Piece {
@@ -112,6 +112,8 @@ class Pacer {
   };
 
   Pacer();
+  // A request is in flight: worth a poke.
+  static bool is_outstanding() { return hot.is_outstanding.load(std::memory_order_relaxed); }
   bool is_ready();
   bool refresh();
   // The last decision holds for this launch of an eager program too.
@@ -136,9 +138,6 @@ class Pacer {
   void await(HasRoom has_room);
   std::unique_lock<std::mutex> lock_briefly();
 
-  // Side by side, since every launch looks at both.
-  std::atomic<std::uint32_t> alone_since_{0};  // the seat's epoch when it had no company
-  std::atomic<bool> outstanding_{false};       // a request is in flight: worth a poke
   const double clock_scale_;  // device time over real time: the emulated GPU may be slowed down
   std::mutex mutex_;          // taken after a graph's and before a stream's
   std::atomic<bool> in_turn_{false};  // the mutex is held for long

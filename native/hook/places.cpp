@@ -29,13 +29,12 @@ std::uint32_t random_below(std::uint32_t bound) {
 // The caller holds the pool's mutex. nullptr if the driver refused, which is counted.
 cuda::Partition* make_partition(Context& context, std::uint32_t lo, std::uint32_t hi) {
   cuda::PartitionPool& pool = context.pool;
-  Tenant& tenant = Tenant::self();
-  if (pool.is_full()) tenant.count(Counter::extra_partitions);
+  if (pool.is_full()) Tenant::count(Counter::extra_partitions);
   cuda::Partition* made = pool.make(lo, hi);
   if (made != nullptr) {
-    tenant.count(Counter::partitions_created);
+    Tenant::count(Counter::partitions_created);
   } else {
-    tenant.count(Counter::driver_errors, "a partition could not be made: out of GPU memory?");
+    Tenant::count(Counter::driver_errors, "a partition could not be made: out of GPU memory?");
   }
   return made;
 }
@@ -47,17 +46,16 @@ void make_partition_soon(Context& context, std::uint32_t lo, std::uint32_t hi) {
   context.ordered.push_back(wanted);
   Builder::self().order([&context, wanted] {
     const std::lock_guard making(context.making_mutex);
-    if (!context.pool.is_open() || !Tenant::self().is_active()) return;
+    if (!context.pool.is_open() || !Tenant::is_active()) return;
     auto made = context.pool.create(wanted.first, wanted.second);
     const std::lock_guard lock(context.pool_mutex);
     std::erase(context.ordered, wanted);
     if (made != nullptr) {
-      if (context.pool.is_full()) Tenant::self().count(Counter::extra_partitions);
+      if (context.pool.is_full()) Tenant::count(Counter::extra_partitions);
       context.pool.add(std::move(made));
-      Tenant::self().count(Counter::partitions_created);
+      Tenant::count(Counter::partitions_created);
     } else {
-      Tenant::self().count(Counter::driver_errors,
-                           "a partition could not be made: out of GPU memory?");
+      Tenant::count(Counter::driver_errors, "a partition could not be made: out of GPU memory?");
     }
   });
 }
@@ -87,7 +85,7 @@ Place place_on(Stream& stream, cuda::Partition& partition, int priority) {
     made = d.stream_create(&real, CU_STREAM_NON_BLOCKING, priority);
   }
   if (made != CUDA_SUCCESS) {
-    Tenant::self().count(Counter::driver_errors, "a stream on a partition could not be made");
+    Tenant::count(Counter::driver_errors, "a stream on a partition could not be made");
     return {};
   }
   stream.places.push_back({real, &partition, priority});
@@ -103,13 +101,13 @@ Place place_at(Stream& stream, const Target& target) {
     at = pool.find(target.lo, target.hi);
     if (at == nullptr && pool.is_full()) {
       at = pool.nearest(target.lo, target.hi);
-      if (at != nullptr) Tenant::self().count(Counter::near_partitions);
+      if (at != nullptr) Tenant::count(Counter::near_partitions);
     }
     if (at == nullptr && GraphCopies::builds_at_launch()) {
       at = make_partition(stream.context, target.lo, target.hi);
     } else if (at == nullptr) {
       make_partition_soon(stream.context, target.lo, target.hi);
-      Tenant::self().count(Counter::unbuilt_pieces);
+      Tenant::count(Counter::unbuilt_pieces);
     }
   }
   if (at == nullptr) return {stream.home};  // counted

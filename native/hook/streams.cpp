@@ -9,6 +9,7 @@
 #include "cuda/driver.hpp"
 #include "hook/captures.hpp"
 #include "hook/graphs.hpp"
+#include "hook/hot.hpp"
 #include "hook/pacer.hpp"
 #include "hook/places.hpp"
 #include "hook/tenant.hpp"
@@ -59,6 +60,11 @@ Stream::Stream(Context& owner, CUstream handle, StreamKind stream_kind, bool is_
       priority(stream_priority),
       mutex(is_blocking ? owner.legacy_mutex : own_mutex) {}
 
+void Stream::forget_place() {
+  if (at.partition != nullptr) hot.away.fetch_sub(1, std::memory_order_release);
+  at = {home, nullptr};
+}
+
 Streams& Streams::self() {
   static auto* streams = new Streams;
   return *streams;
@@ -103,7 +109,7 @@ Stream* Streams::per_thread(Context& context) {
 }
 
 void Streams::reap(Context& context) {
-  if (Captures::self().are_under_way()) return;  // ordering the legacy stream could break a capture
+  if (Captures::are_under_way()) return;  // ordering the legacy stream could break a capture
   std::vector<Stream*> ended;
   {
     const std::lock_guard lock(context.legacy_mutex);
@@ -111,6 +117,7 @@ void Streams::reap(Context& context) {
       if (stream->kind != StreamKind::kPerThread || !stream->ended.load()) return false;
       hand_to_legacy(*stream);
       give_up_places(*stream);
+      stream->forget_place();
       ended.push_back(stream);
       return true;
     });
@@ -180,6 +187,7 @@ Context* Streams::enter_context(CUcontext handle) {
     }
   }
   if (context->confinable) tenant.start_keeper();
+  hot.has_context.store(true, std::memory_order_relaxed);
   const std::lock_guard lock(registry_mutex_);
   Context*& entry = contexts_[handle];
   if (entry == nullptr) {
@@ -241,7 +249,7 @@ void Streams::destroying(CUstream handle) {
   if (handle == nullptr || handle == CU_STREAM_LEGACY || handle == CU_STREAM_PER_THREAD) return;
   Stream* stream = find(handle, false, open);
   if (stream == nullptr) return;
-  if (Captures::self().are_under_way() && Captures::is_capturing(handle, false)) {
+  if (Captures::are_under_way() && Captures::is_capturing(handle, false)) {
     Captures::self().ended();
   } else {
     const Issue gathered(handle, false, Work::kHome);
@@ -251,13 +259,14 @@ void Streams::destroying(CUstream handle) {
     const std::lock_guard lock(stream->mutex);
     if (stream->blocking) std::erase(stream->context.blocking, stream);
     give_up_places(*stream);
+    stream->forget_place();
   }
   remove(stream);
 }
 
 // In a forked child locks may be held by threads that are not there: nothing is kept account of.
 void Streams::forget_context(CUcontext handle, bool destroy) {
-  if (!Tenant::self().is_active()) return;
+  if (!Tenant::is_active()) return;
   Context* context = find_context(handle);
   if (context == nullptr || !context->confinable) {
     const std::lock_guard lock(registry_mutex_);
@@ -283,7 +292,7 @@ void Streams::forget_context(CUcontext handle, bool destroy) {
       }
       stream->places.clear();
       stream->event = nullptr;
-      stream->at = {stream->home, nullptr};
+      stream->forget_place();
     }
     if (stream->kind == StreamKind::kCreated) remove(stream);
   }
@@ -324,7 +333,7 @@ bool Streams::is_idle_on(arena::UnitSet units) {
 }
 
 void Streams::primary_retained(CUdevice device, CUcontext context) {
-  if (!Tenant::self().is_active()) return;
+  if (!Tenant::is_active()) return;
   const std::lock_guard lock(registry_mutex_);
   Primary& primary = primaries_[device];
   primary.context = context;
@@ -332,7 +341,7 @@ void Streams::primary_retained(CUdevice device, CUcontext context) {
 }
 
 void Streams::primary_releasing(CUdevice device) {
-  if (!Tenant::self().is_active()) return;
+  if (!Tenant::is_active()) return;
   CUcontext last = nullptr;
   {
     const std::lock_guard lock(registry_mutex_);
@@ -344,7 +353,7 @@ void Streams::primary_releasing(CUdevice device) {
 }
 
 void Streams::primary_resetting(CUdevice device) {
-  if (!Tenant::self().is_active()) return;
+  if (!Tenant::is_active()) return;
   CUcontext context = nullptr;
   {
     const std::lock_guard lock(registry_mutex_);

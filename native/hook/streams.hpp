@@ -45,6 +45,8 @@ enum class StreamKind : std::uint8_t { kCreated, kLegacy, kPerThread };
 struct Stream {
   Stream(Context& owner, CUstream handle, StreamKind stream_kind, bool is_blocking,
          int stream_priority);
+  // It is nowhere else than at home any more: it ends, or its context has ended.
+  void forget_place();
 
   Context& context;
   const CUstream home;  // the program's own stream: its handle, or the constant of a default stream

@@ -87,9 +87,9 @@ void Tenant::attach() {
             " has ended or has too many processes; start the program with 'fico run'");
       }
       arena_ = opened;
-      slot_ = &opened->tenant(member_.slot);
+      hot.row = &opened->tenant(member_.slot);
       pthread_atfork(nullptr, nullptr, &Tenant::in_forked_child);
-      active_.store(true, std::memory_order_release);
+      hot.is_active.store(true, std::memory_order_release);
     } catch (const std::exception& error) {
       base::log_line("not sharing, the program runs as without Fico: %s", error.what());
     }
@@ -99,9 +99,8 @@ void Tenant::attach() {
 void Tenant::in_forked_child() {
   // The driver does not work in a child of a process that used it, and our locks may be held by
   // threads that are not here. Every call passes through to the driver's own error.
-  Tenant& tenant = self();
-  tenant.active_.store(false, std::memory_order_relaxed);
-  tenant.slot_ = &nobody_;
+  hot.is_active.store(false, std::memory_order_relaxed);
+  hot.row = nullptr;
 }
 
 void Tenant::start_keeper() {
@@ -130,7 +129,7 @@ void Tenant::keep() {
     const std::uint32_t seen = news.load();
     if (!arena_->is_live(member_.slot, member_.generation)) {
       base::log_line("the session was ended: the program goes on unconfined");
-      slot_.store(&nobody_);
+      hot.row.store(nullptr);
       return;
     }
     try {

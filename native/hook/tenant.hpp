@@ -8,6 +8,7 @@
 #include "arena/claims.hpp"
 #include "arena/counters.hpp"
 #include "arena/membership.hpp"
+#include "hook/hot.hpp"
 
 namespace fico::hook {
 
@@ -29,10 +30,10 @@ class Tenant {
 
   // False if there was no session, it could not be entered, or this is a forked child of a process
   // that used CUDA: then every call passes through.
-  bool is_active() const { return active_.load(std::memory_order_relaxed); }
+  static bool is_active() { return hot.is_active.load(std::memory_order_relaxed); }
 
   // The grant now; open if not active.
-  arena::Grant grant() const { return row().grant.load(std::memory_order_acquire); }
+  static arena::Grant grant() { return row().grant.load(std::memory_order_acquire); }
 
   // The units to work on under a confining grant: those of it that are claimed already.
   struct Range {
@@ -45,17 +46,17 @@ class Tenant {
   const arena::Arena& arena() const { return *arena_; }
   std::uint32_t slot() const { return member_.slot; }
 
-  void count(Counter counter) {
+  static void count(Counter counter) {
     row().counters[static_cast<std::uint32_t>(counter)].fetch_add(1, std::memory_order_relaxed);
   }
-  std::uint64_t counted(Counter counter) {
+  static std::uint64_t counted(Counter counter) {
     return row().counters[static_cast<std::uint32_t>(counter)].load(std::memory_order_relaxed);
   }
   // Counts, and keeps the text for `fico status` if it is new and among the first of its tenant.
-  void count(Counter counter, const char* note);
+  static void count(Counter counter, const char* note);
 
   // Where the program is in its profiled requests.
-  void publish(const arena::Progress& progress) { row().progress.write(progress); }
+  static void publish(const arena::Progress& progress) { row().progress.write(progress); }
 
  private:
   Tenant();
@@ -66,10 +67,11 @@ class Tenant {
   // Where a process without a session reads and counts: always open, never shown. Also one whose
   // session was ended: its streams are brought home by their next launches, in order.
   static arena::Tenant nobody_;
-  arena::Tenant& row() const { return *slot_.load(std::memory_order_relaxed); }
+  static arena::Tenant& row() {
+    arena::Tenant* row = hot.row.load(std::memory_order_relaxed);
+    return row != nullptr ? *row : nobody_;
+  }
 
-  std::atomic<bool> active_{false};
-  std::atomic<arena::Tenant*> slot_ = &nobody_;
   arena::Arena* arena_ = nullptr;
   arena::Member member_{};
   std::atomic<arena::Grant> own_;  // the range in use, and the epoch it was settled for

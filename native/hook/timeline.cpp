@@ -41,7 +41,7 @@ void Timeline::open(double clock_scale) {
         std::make_unique<seat::TimelineFile>(folder, tenant.arena().tenant(tenant.slot()).name,
                                              tenant.session().unit_count, clock_scale, capacity());
   } catch (const std::exception& error) {
-    Tenant::self().count(Counter::lost_timelines, error.what());
+    Tenant::count(Counter::lost_timelines, error.what());
     base::log_line("no timeline is recorded: %s", error.what());
   }
 }

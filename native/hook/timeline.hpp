@@ -23,7 +23,7 @@ class Timeline {
   void open(double clock_scale);
   bool is_on() const {
     // Not in a forked child: the file is its parent's.
-    return file_ != nullptr && Tenant::self().is_active();
+    return file_ != nullptr && Tenant::is_active();
   }
 
   // The next decision waited for room since then, until now; or was held since then.

@@ -15,6 +15,7 @@
 #include "hook/coverage.hpp"
 #include "hook/graph_nodes.hpp"
 #include "hook/graphs.hpp"
+#include "hook/home_launch.hpp"
 #include "hook/kernels.hpp"
 #include "hook/live.hpp"
 #include "hook/pacer.hpp"
@@ -26,6 +27,7 @@ namespace fico::hook {
 
 // After the program has waited for something, or asked whether it has ended.
 inline void has_waited() {
+  if (!Tenant::is_active()) return;
   Pacer::self().poke();
   if (Live* live = Live::self()) live->catch_up();
 }
@@ -68,19 +70,16 @@ inline bool is_too_large(CUresult result) {
 // Issues a kernel: chooses its place, launches with `launch(stream)`, and launches on all units if
 // the partition is too small for it.
 template <class LaunchOn>
-CUresult issue_kernel(CUfunction function, Shape shape, CUstream stream, bool per_thread,
-                      LaunchOn launch) {
-  Tenant& tenant = Tenant::self();
-  const arena::Grant grant = tenant.grant();
-  const bool captures = Captures::self().are_under_way();
+CUresult place_kernel(CUfunction function, Shape shape, CUstream stream, bool per_thread,
+                      arena::Grant grant, bool captures, LaunchOn launch) {
   const bool scheduled = grant.mode == arena::Mode::kScheduled && !captures;
-  const bool alone = scheduled && Pacer::self().is_alone(grant);
+  const bool alone = scheduled && Pacer::is_alone(grant);
   const bool paced = scheduled && !alone;
   // Open or alone, every launch has all units anyway.
   const bool whole =
       grant.mode != arena::Mode::kOpen && !alone && kernel_of(function).needs_whole_gpu;
   std::optional<Live::Position> position;
-  if (Live* live = Live::self(); live != nullptr && tenant.is_active() && !captures) {
+  if (Live* live = Live::self(); live != nullptr && Tenant::is_active() && !captures) {
     if (paced) {
       position = live->launched(function, shape.grid, shape.block);
     } else {
@@ -92,19 +91,37 @@ CUresult issue_kernel(CUfunction function, Shape shape, CUstream stream, bool pe
   if (paced) target = Pacer::self().before_launch(position);
   Issue issue(stream, per_thread, whole ? Work::kHome : Work::kLaunch, target ? &*target : nullptr);
   if (issue.is_captured()) {
-    tenant.count(Counter::captured_launches);
+    Tenant::count(Counter::captured_launches);
   } else {
-    tenant.count(Counter::launches);
-    if (whole) tenant.count(Counter::open_named);
+    Tenant::count(Counter::launches);
+    if (whole) Tenant::count(Counter::open_named);
     issue.count_if_open();
   }
   CUresult result = launch(issue.stream());
   if (is_too_large(result) && issue.is_on_partition() && issue.go_home()) {
-    tenant.count(Counter::open_large);
+    Tenant::count(Counter::open_large);
     result = launch(issue.stream());
   }
   if (paced && !issue.is_captured()) Pacer::self().launched(issue, position);
   return result;
+}
+
+// The same. Where nothing has to be decided it is little more than the launch.
+template <class LaunchOn>
+[[gnu::hot]] CUresult issue_kernel(CUfunction function, Shape shape, CUstream stream,
+                                   bool per_thread, LaunchOn launch) {
+  const arena::Grant grant = Tenant::grant();
+  const bool captures = Captures::are_under_way();
+  if (!captures && Tenant::is_active() &&
+      (grant.mode == arena::Mode::kOpen || Pacer::is_alone(grant))) {
+    const HomeLaunch under_way;
+    if (HomeLaunch::is_allowed()) {
+      if (Live* live = Live::self()) live->note(function, shape.grid, shape.block);
+      Tenant::count(Counter::launches);
+      return launch(stream);
+    }
+  }
+  return place_kernel(function, shape, stream, per_thread, grant, captures, launch);
 }
 
 template <Entry entry>
@@ -140,8 +157,8 @@ template <Entry entry>
 struct LaunchLegacy {
   static CUresult call(auto... a) {
     const Issue issue(nullptr, false, Work::kHome);
-    Tenant::self().count(Counter::launches);
-    Tenant::self().count(Counter::open_entries);
+    Tenant::count(Counter::launches);
+    Tenant::count(Counter::open_entries);
     return call_real<entry>(a...);
   }
 };
@@ -229,8 +246,8 @@ struct RecordEvent {
   static CUresult call(CUevent event, CUstream stream, auto... flags) {
     const Issue issue(stream, kPerThread<entry>, Work::kMark);
     const CUresult result = call_real<entry>(event, issue.stream(), flags...);
-    if (Captures& captures = Captures::self(); captures.are_under_way()) {
-      captures.note_event(event, issue.is_captured() && result == CUDA_SUCCESS);
+    if (Captures::are_under_way()) {
+      Captures::self().note_event(event, issue.is_captured() && result == CUDA_SUCCESS);
     }
     return result;
   }
@@ -241,8 +258,7 @@ struct WaitEvent {
   static CUresult call(CUstream stream, CUevent event, unsigned int flags) {
     // Waiting for a captured event makes the stream part of the capture, and captures are made at
     // home.
-    Captures& captures = Captures::self();
-    const bool joins = captures.are_under_way() && captures.has_event(event);
+    const bool joins = Captures::are_under_way() && Captures::self().has_event(event);
     const Issue issue(stream, kPerThread<entry>, joins ? Work::kHome : Work::kMark);
     return call_real<entry>(issue.stream(), event, flags);
   }
@@ -252,7 +268,7 @@ template <Entry entry>
 struct StreamCreate {
   static CUresult call(CUstream* stream, auto... how) {
     const CUresult result = call_real<entry>(stream, how...);
-    if (result == CUDA_SUCCESS && Tenant::self().is_active()) Streams::self().created(*stream);
+    if (result == CUDA_SUCCESS && Tenant::is_active()) Streams::self().created(*stream);
     return result;
   }
 };
@@ -260,7 +276,7 @@ struct StreamCreate {
 template <Entry entry>
 struct StreamDestroy {
   static CUresult call(CUstream stream) {
-    if (Tenant::self().is_active()) Streams::self().destroying(stream);
+    if (Tenant::is_active()) Streams::self().destroying(stream);
     return call_real<entry>(stream);
   }
 };
@@ -269,7 +285,7 @@ template <Entry entry>
 struct BeginCapture {
   static CUresult call(CUstream stream, auto... how) {
     const Issue issue(stream, kPerThread<entry>, Work::kHome);
-    Captures::self().begin();
+    Captures::begin();
     const CUresult result = call_real<entry>(stream, how...);
     if (result != CUDA_SUCCESS) Captures::self().ended();
     return result;

@@ -28,7 +28,7 @@ struct Dim {
 // name leaves the lowest bits to whoever keeps it.
 constexpr std::uint64_t kNameFlags = 3;
 std::uint64_t name_hash(std::string_view mangled);
-std::uint64_t signature(std::uint64_t name_hash, Dim grid, Dim block);
+[[gnu::hot]] std::uint64_t signature(std::uint64_t name_hash, Dim grid, Dim block);
 
 // One launch of a request, in order.
 struct TableLaunch {

@@ -142,9 +142,17 @@ def test_regression(name: str, mode: str, runners: dict[str, list[Runner]]) -> N
             check(each, text)
 
 
-@pytest.fixture
-def restless(tmp_path: Path) -> Iterator[list[Runner]]:
+RESTLESS = {
+    "all policies": ("static", "jumble", "shuffle", "static", "mps", "fico"),
+    # All streams are at home, or none.
+    "home and away": ("mps", "mps", "shuffle"),
+}
+
+
+@pytest.fixture(params=RESTLESS)
+def restless(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[list[Runner]]:
     """Two tenants of a session whose policy and quotas change all the time."""
+    policies = RESTLESS[request.param]
     with Session(tmp_path, "shuffle") as session:
         made = [runner.tenant(session, "restless", seed, 3, "dlsym") for seed in (11, 12)]
         for each in made:
@@ -155,9 +163,7 @@ def restless(tmp_path: Path) -> Iterator[list[Runner]]:
             step = 0
             while not stop.wait(0.0005):
                 step += 1
-                session.arena.set_policy(
-                    ("static", "jumble", "shuffle", "static", "mps", "fico")[step % 6]
-                )
+                session.arena.set_policy(policies[step % len(policies)])
                 session.arena.update("t1", quota_units=1 + step % 7)
                 session.arena.update("t2", quota_units=1 + step % 5)
 
