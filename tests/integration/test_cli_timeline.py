@@ -80,6 +80,11 @@ def complete(track: Track) -> list[Request]:
     return [request for request in track.requests if request.is_complete]
 
 
+def from_its_start(request: Request) -> bool:
+    """Not one that was under way when another tenant came, before whom nothing was decided."""
+    return bool(request.decisions) and request.decisions[0].works[0] == 0
+
+
 def both_go_on(fico: Cli, requests: int = 30) -> None:
     """Wait until two tenants have had so many requests beside each other."""
 
@@ -138,6 +143,14 @@ def test_two_tenants(fico: Cli, graph: bool) -> None:
         assert all(request.graph == graph for request in track.requests)
         assert all(request.predicted_us > 0 for request in track.requests)
         assert any(len(request.pieces) > 1 for request in complete(track))
+        if not graph:  # beside another every launch is decided on
+            busy = [
+                request
+                for request in filter(from_its_start, complete(track))
+                if all(one.contended for one in request.decisions)
+            ]
+            assert busy
+            assert {len(request.decisions) for request in busy} == {KERNELS}
     done = fico("timeline", "tl", "-o", "trace.json")
     assert (done.code, done.err) == (0, "")
     assert "fastest 10%" in done.out
@@ -153,6 +166,34 @@ def test_two_tenants(fico: Cli, graph: bool) -> None:
     assert {(row["tenant"], row["pid"]) for row in rows} == {
         (name, track.pid) for name, track in found.items()
     }
+
+
+def test_an_eager_program_beside_an_idle_one_is_decided_on_once_a_mark(fico: Cli) -> None:
+    """GIVEN nobody else in a request THEN a decision holds for what comes until the next mark, and
+    beside another's request every launch is decided on again."""
+    program = start(fico, "a", graph=False)
+    idle = fico.start("run", "--name", "idle", "--", str(built.program("launch_bench")))
+
+    def quiet() -> list[Request]:
+        tracks_of = recorded(fico)
+        found = complete(tracks_of["a"]) if "a" in tracks_of else []
+        whole = filter(from_its_start, found)
+        return [r for r in whole if not any(one.contended for one in r.decisions)]
+
+    until(lambda: len(quiet()) >= 20, "requests beside an idle tenant")
+    # A mark is made after 100 us of kernels.
+    assert {len(request.decisions) for request in quiet()} == {KERNELS // 3}
+
+    other = start(fico, "b", graph=False)
+
+    def busy() -> list[Request]:
+        whole = filter(from_its_start, complete(recorded(fico)["a"]))
+        return [r for r in whole if all(one.contended for one in r.decisions)]
+
+    until(lambda: len(busy()) >= 5, "requests beside one that is in a request")
+    assert {len(request.decisions) for request in busy()} == {KERNELS}
+    for each in (program, other, idle):
+        each.communicate(timeout=PATIENCE_S)
 
 
 def test_a_killed_tenant_leaves_what_it_recorded(fico: Cli) -> None:
