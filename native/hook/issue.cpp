@@ -108,9 +108,11 @@ bool order(Stream& stream) {
   if (home_is_behind && legacy.at.partition != nullptr) {
     good &= chain(legacy, CU_STREAM_LEGACY, legacy.at.stream);
   }
-  std::erase_if(context.blocking, [](const Stream* other) {
-    return other->kind == StreamKind::kPerThread && other->ended.load() &&
-           other->issued == other->seen_by_legacy;
+  std::erase_if(context.blocking, [](Stream* other) {
+    const bool gone = other->kind == StreamKind::kPerThread && other->ended.load() &&
+                      other->issued == other->seen_by_legacy;
+    if (gone) other->forget_place();
+    return gone;
   });
   ++legacy.issued;
   return good;

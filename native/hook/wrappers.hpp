@@ -114,9 +114,10 @@ template <class LaunchOn>
   const bool captures = Captures::are_under_way();
   if (!captures && Tenant::is_active() &&
       (grant.mode == arena::Mode::kOpen || Pacer::is_alone(grant))) {
+    Live* live = Live::self();  // first: to make it takes longer than a stream waits
     const HomeLaunch under_way;
     if (HomeLaunch::is_allowed()) {
-      if (Live* live = Live::self()) live->note(function, shape.grid, shape.block);
+      if (live != nullptr) live->note(function, shape.grid, shape.block);
       Tenant::count(Counter::launches);
       return launch(stream);
     }
