@@ -1,7 +1,7 @@
 """What Fico adds to a kernel launch on the emulated driver, in nanoseconds.
 
-    python benchmarks/emulated_overhead.py [--rounds 60] [--launches 8192] [--cold-kib 0]
-                                           [--output FILE]
+    python benchmarks/emulated_overhead.py [--rounds 60] [--launches 8192] [--starts 1]
+                                           [--cold-kib 0] [--output FILE]
 
 A small program (tests/native/launch_bench.cpp) launches an empty kernel on one stream: without
 Fico, and as a tenant under `mps` (pass-through), `static` (confined, no change of partition between
@@ -14,7 +14,8 @@ launched every half millisecond only, so that it does not slow down who launches
 
 With --cold-kib N the program reads N KiB of other memory before each launch, so that neither the
 code nor the data of a launch are in the caches still (4096 is enough for that). Programs in Python
-with a large framework come close to it, and to fetch all that costs more than to execute it.
+with a large framework come close to it, and to fetch all that costs more than to execute it. What
+it costs depends on where a process has it in memory: --starts N starts all of them so often.
 """
 
 from __future__ import annotations
@@ -167,13 +168,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rounds", type=int, default=60, help="batches of each mode")
     parser.add_argument("--launches", type=int, default=8192, help="launches in a batch")
+    parser.add_argument("--starts", type=int, default=1, help="times the programs are started")
     parser.add_argument(
         "--cold-kib", type=int, default=0, help="other memory read before each launch"
     )
     parser.add_argument("--output", type=Path, help="a file for the result, as JSON")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        rows = rows_of(measure(Path(folder), options.rounds, options.launches, options.cold_kib))
+    samples: dict[str, list[float]] = {mode: [] for mode in MODES}
+    for _ in range(options.starts):
+        with tempfile.TemporaryDirectory() as folder:
+            found = measure(Path(folder), options.rounds, options.launches, options.cold_kib)
+        for mode in MODES:
+            samples[mode] += found[mode]
+    rows = rows_of(samples)
     table = Table(title="a kernel launch on the emulated driver, ns (median)")
     for column in ("mode", "launch", "added", "over mps", "p10", "p90"):
         table.add_column(column, justify="left" if column == "mode" else "right")
@@ -190,6 +197,7 @@ def main() -> None:
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "seeds": [SEED],
             "cold_kib": options.cold_kib,
+            "starts": options.starts,
             "rows": rows,
         }
         options.output.parent.mkdir(parents=True, exist_ok=True)
