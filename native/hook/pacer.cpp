@@ -95,8 +95,8 @@ Target Pacer::target_of(const policy::Grant& grant) const {
 // What is granted beside tenants that are idle is granted for a span, and asked for again at each
 // mark, where the program waits if it is too far ahead.
 bool Pacer::goes_on(const Live::Position& position) const {
-  return plan_ == *position.plan && !all_issued_ && since_mark_us_ > 0 &&
-         position.launch > first_work_ &&
+  return holds_above_us_ < kOneLaunch && plan_ == *position.plan && !all_issued_ &&
+         since_mark_us_ > 0 && position.launch > first_work_ &&
          plan_->work[position.launch].remaining_us[index_of(seat_->all())] > holds_above_us_ &&
          !seat_->may_be_contended();
 }
