@@ -119,9 +119,9 @@ struct Layout {
   // killed between them is seen by that, and the distribution is repeated.
   std::atomic<std::uint32_t> change_begun;
   std::atomic<std::uint32_t> change_ended;  // futex word: processes wait here for news
-  // A bit for each slot whose tenant is in a request, beside the word above, so that a launch sees
-  // by one look that nobody else wants the GPU and nothing has changed. One that is set although
-  // its tenant is in none (it was killed) makes others look closer, no more.
+  // A bit for each slot whose tenant is in a request, beside the word above: a launch looks at
+  // both. One that is set although its tenant is in none (it was killed) makes others look closer,
+  // no more.
   std::atomic<std::uint64_t> in_request;
   alignas(64) std::atomic<Holder> holders[kMaxUnits];
   alignas(64) Tenant tenants[kMaxTenants];

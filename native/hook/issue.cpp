@@ -58,9 +58,12 @@ bool hop(Stream& stream, const Place& to) {
   }
   const CUstream target = to.partition != nullptr ? to.stream : stream.home;
   const bool leaves = stream.at.partition == nullptr;
-  const bool may = !leaves || leave_home();
-  if (!may || !chain(stream, real_of(stream), target)) {
-    if (may && leaves) hot.away.fetch_sub(1, std::memory_order_relaxed);
+  if (leaves && !leave_home()) {
+    Tenant::count(Counter::driver_errors, "a stream stayed at home: another thread's launch hangs");
+    return false;
+  }
+  if (!chain(stream, real_of(stream), target)) {
+    if (leaves) hot.away.fetch_sub(1, std::memory_order_relaxed);
     Tenant::count(Counter::driver_errors, "a stream could not be moved to another partition");
     return false;
   }

@@ -35,8 +35,8 @@ class Live {
     bool completes;
   };
   std::optional<Position> launched(CUfunction function, profile::Dim grid, profile::Dim block);
-  // The same, where nobody asks where it stands: that is found out later, for some at once. In a
-  // program that does much between two launches all of this would be fetched anew for each.
+  // The same, where nobody asks where it stands: that is found out later, for some at once (hot.hpp
+  // says why).
   [[gnu::hot]] void note(CUfunction function, profile::Dim grid, profile::Dim block);
   // Finds out where the noted launches stand, and publishes where the last one does. Called
   // whenever the program has waited for something, and now and then by the keeper.

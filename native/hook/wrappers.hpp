@@ -71,23 +71,17 @@ inline bool is_too_large(CUresult result) {
 // the partition is too small for it.
 template <class LaunchOn>
 CUresult place_kernel(CUfunction function, Shape shape, CUstream stream, bool per_thread,
-                      arena::Grant grant, bool captures, LaunchOn launch) {
-  const bool scheduled = grant.mode == arena::Mode::kScheduled && !captures;
-  const bool alone = scheduled && Pacer::is_alone(grant);
-  const bool paced = scheduled && !alone;
-  // Open or alone, every launch has all units anyway.
+                      LaunchOn launch) {
+  // Open, every launch has all units anyway.
   const bool whole =
-      grant.mode != arena::Mode::kOpen && !alone && kernel_of(function).needs_whole_gpu;
+      Tenant::grant().mode != arena::Mode::kOpen && kernel_of(function).needs_whole_gpu;
   std::optional<Live::Position> position;
+  const bool captures = Captures::are_under_way();
   if (Live* live = Live::self(); live != nullptr && Tenant::is_active() && !captures) {
-    if (paced) {
-      position = live->launched(function, shape.grid, shape.block);
-    } else {
-      live->note(function, shape.grid, shape.block);
-    }
+    position = live->launched(function, shape.grid, shape.block);
   }
   std::optional<Target> target;
-  if (alone) target = Target{};
+  const bool paced = Pacer::is_on() && !captures;
   if (paced) target = Pacer::self().before_launch(position);
   Issue issue(stream, per_thread, whole ? Work::kHome : Work::kLaunch, target ? &*target : nullptr);
   if (issue.is_captured()) {
@@ -106,14 +100,13 @@ CUresult place_kernel(CUfunction function, Shape shape, CUstream stream, bool pe
   return result;
 }
 
-// The same. Where nothing has to be decided it is little more than the launch.
+// Issues a kernel. Where nothing can ask for a place that is little more than the launch.
 template <class LaunchOn>
 [[gnu::hot]] CUresult issue_kernel(CUfunction function, Shape shape, CUstream stream,
                                    bool per_thread, LaunchOn launch) {
   const arena::Grant grant = Tenant::grant();
-  const bool captures = Captures::are_under_way();
-  if (!captures && Tenant::is_active() &&
-      (grant.mode == arena::Mode::kOpen || Pacer::is_alone(grant))) {
+  const bool stays = grant.mode == arena::Mode::kOpen || Pacer::is_alone(grant);
+  if (stays && Tenant::is_active() && !Captures::are_under_way()) {
     Live* live = Live::self();  // first: to make it takes longer than a stream waits
     const HomeLaunch under_way;
     if (HomeLaunch::is_allowed()) {
@@ -122,7 +115,7 @@ template <class LaunchOn>
       return launch(stream);
     }
   }
-  return place_kernel(function, shape, stream, per_thread, grant, captures, launch);
+  return place_kernel(function, shape, stream, per_thread, launch);
 }
 
 template <Entry entry>
