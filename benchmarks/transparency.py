@@ -3,9 +3,10 @@
     python benchmarks/transparency.py [--only TEXT,...] [--jobs 8] [--budget-s 460] [--output FILE]
 
 Every program of programs/ runs twice without Fico; if its two results differ, it runs twice again
-with deterministic kernels, and is compared so from then on. Then it runs as a tenant: under `mps`
-and `shuffle` several at once, under `static` two at once with 50% each, so that each program has
-half of the units and a neighbour. A program that fails is tried once more, alone.
+with deterministic kernels, and is compared so from then on. Then it runs as a tenant, several at
+once, or under `static` two at once with 50% each, so that each has half of the units and a
+neighbour. `fico-profiled` is `fico` with the profiles that ship, which know the models at batch 8;
+so have the rivals. A program that fails is tried once more, alone.
 """
 
 from __future__ import annotations
@@ -22,21 +23,36 @@ from pathlib import Path
 from typing import Any
 
 import common
+from fico.bench.served_profiles import usable_profiles
+from fico.runtime.gpus import find_gpu, selected_gpu
 
 SEED = 1
 MODELS = ("densenet201", "resnet152", "resnet101", "vgg16", "mobilenet_v2")
 WAYS = ("compile", "graph", "eager", "side")
-# Mode: most programs at once (None: --jobs), quota.
-MODES: dict[str, tuple[int | None, str | None]] = {
-    "mps": (None, None),
-    "static": (2, "50%"),
-    "shuffle": (None, None),
-    "jumble": (None, None),
-    "fico": (None, None),
-    "krisp": (None, None),
-    "reef": (None, None),
-    "orion": (None, None),
-    "lithos": (None, None),
+PROFILED_BATCH, PROFILED_REQUESTS, PROFILED_WAYS = 8, 24, ("graph", "eager")
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How programs run as tenants."""
+
+    policy: str
+    jobs: int | None = None  # most programs at once; None: --jobs
+    quota: str | None = None
+    profiled: bool = False
+
+
+MODES = {
+    "mps": Mode("mps"),
+    "static": Mode("static", jobs=2, quota="50%"),
+    "shuffle": Mode("shuffle"),
+    "jumble": Mode("jumble"),
+    "fico": Mode("fico"),
+    "fico-profiled": Mode("fico", profiled=True),
+    "krisp": Mode("krisp", profiled=True),
+    "reef": Mode("reef", profiled=True),
+    "orion": Mode("orion", profiled=True),
+    "lithos": Mode("lithos", profiled=True),
 }
 # Fall-backs that mean that work went past Fico or ran outside of the tenant's units. Not the names
 # that a library only asks about, nor what stayed confined.
@@ -87,6 +103,11 @@ def programs() -> list[Program]:
         for model in MODELS:
             program = Program(f"{model} {way}", "vision.py", (model, way))
             (compiled if way == "compile" else others).append(program)
+    served = ("--batch", str(PROFILED_BATCH), "--requests", str(PROFILED_REQUESTS))
+    for way in PROFILED_WAYS:
+        for model in MODELS:
+            arguments = (model, way, *served)
+            others.append(Program(f"{model} {way} bs{PROFILED_BATCH}", "vision.py", arguments))
     return [
         *compiled,
         Program("transformer", "language_model.py"),
@@ -100,21 +121,31 @@ def programs() -> list[Program]:
     ]
 
 
+def shipped_profiles() -> list[Path]:
+    """Those of the models at the batch at which some programs serve them, for this GPU."""
+    names = [f"{m}-bs{PROFILED_BATCH}-{way}" for m in MODELS for way in PROFILED_WAYS]
+    files, missing = usable_profiles(names, [], find_gpu(selected_gpu(None)))
+    for name, reason in missing.items():
+        common.note(f"no profile {name}: {reason}")
+    return files
+
+
 @dataclass
 class Bench:
     """Runs programs until the time is up."""
 
     jobs: int
     deadline: float
+    profiles: Sequence[Path]
     logs: Path = field(default_factory=lambda: common.BUILD / "logs")
 
     def all(self, programs: Sequence[Program], mode: str, limit_s: float) -> dict[str, Run]:
         """Run all, and those that fail once more, alone and in a new session."""
         common.end_session()
         begun = time.monotonic()
-        jobs, quota = MODES.get(mode, (None, None))
+        jobs = MODES[mode].jobs if mode in MODES else None
         with ThreadPoolExecutor(jobs or self.jobs) as pool:
-            each = pool.map(lambda program: self.one(program, mode, quota, limit_s), programs)
+            each = pool.map(lambda program: self.one(program, mode, limit_s), programs)
             runs = dict(zip((program.name for program in programs), each, strict=True))
         common.end_session()
         failed = [program for program in programs if runs[program.name].problem is not None]
@@ -123,7 +154,7 @@ class Bench:
             if time.monotonic() > self.deadline:
                 break
             common.note(f"{mode}: {program.name} again after: {first.problem}")
-            again = self.one(program, mode, quota, limit_s)
+            again = self.one(program, mode, limit_s)
             again.attempts = 2
             if again.problem is None:
                 again.report = {**(again.report or {}), "first_problem": first.problem}
@@ -134,7 +165,7 @@ class Bench:
         common.note(f"{mode}: {len(runs)} programs in {spent_s:.0f} s, {failures} failed")
         return runs
 
-    def one(self, program: Program, mode: str, quota: str | None, limit_s: float) -> Run:
+    def one(self, program: Program, mode: str, limit_s: float) -> Run:
         """Run one program once; a failure is a result too."""
         begun = time.monotonic()
         limit_s = min(limit_s, self.deadline + 30 - begun)
@@ -142,8 +173,14 @@ class Bench:
             return Run(None, "not run: the time was up", 0.0)
         command = program.command()
         if mode in MODES:
-            name = program.name.replace(" ", "-").replace("+", "p")
-            command = common.as_tenant(command, name=name, quota=quota, policy=mode)
+            how = MODES[mode]
+            command = common.as_tenant(
+                command,
+                name=program.name.replace(" ", "-").replace("+", "p"),
+                quota=how.quota,
+                policy=how.policy,
+                profiles=self.profiles if how.profiled else (),
+            )
         self.logs.mkdir(parents=True, exist_ok=True)
         log = self.logs / f"{program.name.replace(' ', '-')}.{mode}.log"
         with log.open("wb") as errors:
@@ -259,7 +296,8 @@ def main() -> int:
     parser.add_argument("--budget-s", type=float, default=460, help="start nothing after this")
     parser.add_argument("--output", type=Path, default=common.RESULTS / "transparency.json")
     options = parser.parse_args()
-    bench = Bench(options.jobs, time.monotonic() + options.budget_s)
+    deadline = time.monotonic() + options.budget_s
+    bench = Bench(options.jobs, deadline, shipped_profiles())
     texts = options.only.split(",")
     chosen = [each for each in programs() if any(text in each.name for text in texts)]
     head = common.header([SEED])

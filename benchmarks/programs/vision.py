@@ -1,8 +1,8 @@
-"""A torchvision model serves a few requests: vision.py MODEL eager|side|graph|compile
+"""A torchvision model serves a few requests: vision.py MODEL eager|side|graph|compile [OPTION...]
 
 eager: on the default stream; side: on a stream of its own; graph: as a CUDA graph; compile: through
 torch.compile. All requests are issued before the first result is looked at, and the results of the
-layers in between count too (except under torch.compile, which has none).
+layers in between count too, if they are small (except under torch.compile, which has none).
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from torch import nn
 import models
 from outputs import Outputs
 
-REQUESTS = 6
-BATCH = 2
 LARGEST_BYTES = 4 << 20  # of what is kept of the layers in between
 
 Results = list[torch.Tensor]
@@ -87,6 +85,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=models.NAMES)
     parser.add_argument("way", choices=WAYS)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--requests", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--deterministic", action="store_true")
     options = parser.parse_args()
@@ -94,7 +94,7 @@ def main() -> None:
         models.be_deterministic()
     with torch.inference_mode():
         serve = functools.partial(WAYS[options.way], models.build(options.model, options.seed))
-        results = serve(models.images(REQUESTS, BATCH, options.seed))
+        results = serve(models.images(options.requests, options.batch, options.seed))
         torch.cuda.synchronize()
     outputs = Outputs()
     outputs.add(*results)
