@@ -117,6 +117,8 @@ def test_policies_that_schedule_kernels(cli: Cli, tmp_path: Path) -> None:
     for row in rows.values():
         assert row["requests"] > 5, row
         assert row["mean_ms"] * 1e3 > least_us, row
+        assert row["counters"]["requests"] >= row["requests"], row
+        assert row["counters"]["pieces"] > 0, row
 
 
 def test_what_was_decided_in_a_run_can_be_chosen(cli: Cli, tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ def job_of(*arrivals: list[float] | None) -> Job:
 def echo(job: Job) -> Outcome:
     """What a device gives that serves each request in no time, and closed loops once."""
     times = [np.zeros(1) if t.arrivals_us is None else t.arrivals_us for t in job.tenants]
-    return Outcome(tuple(Served(one, one, 2.0) for one in times), ("hot",), (job.seed, 100))
+    served = tuple(Served(one, one, 2.0) for one in times)
+    return Outcome(served, ("hot",), (job.seed, 100), counters={"pieces": 3})
 
 
 @given(ARRIVALS, ARRIVALS, st.integers(1, 7))
@@ -58,6 +59,7 @@ def test_every_arrival_is_in_one_round(
     assert whole.tenants[2].end_us == pytest.approx(np.array(starts))
     assert whole.problems == ("hot",)
     assert whole.clocks_mhz == (7, 100)
+    assert whole.counters == {"pieces": 3 * rounds}
 
 
 def test_one_round_is_the_job_itself() -> None:

@@ -5,7 +5,7 @@ Everything else of `fico.bench` is the same for all devices.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -67,6 +67,8 @@ class Outcome:
     """Lowest and highest clock of the SMs meanwhile; None where the device can't tell."""
     span_ns: tuple[int, int] | None = None
     """Of one run of real processes: when its times begin, and its end, CLOCK_MONOTONIC."""
+    counters: Mapping[str, int] = field(default_factory=dict)
+    """By how much counters of Fico have grown, all tenants together; none outside of Fico."""
 
 
 def any_open(job: Job) -> bool:

@@ -62,6 +62,18 @@ _ALONE_S = 0.3
 _LEAD_S = 0.02
 _ANSWERS_WITHIN_S = 60.0
 _BUILT = ("graphs_rebuilt",)
+_SHOWN = (
+    "requests",
+    "pieces",
+    "segments",
+    "hops",
+    "graphs_rebuilt",
+    "partitions_created",
+    "unbuilt_pieces",
+    "late_pieces",
+    "units_late",
+)
+"""What says how a run went: kept with it."""
 _FALL_BACKS = ("open_", "driver_errors", "unscheduled_", "unsegmented_", "near_")
 _NODES = 200_000
 """Of instances of graphs that a server may keep: see `_room`."""
@@ -238,18 +250,22 @@ class LiveDevice:
                 self._get_ready(job, servers)
                 if self._counted(job, _BUILT) == built:
                     break
-        before = self._counted(job, _FALL_BACKS)
+        before = self._counted(job, (*_FALL_BACKS, *_SHOWN))
         watch = nullcontext() if self._session.gpu.emulated else ClockWatch(self._session.gpu.uuid)
         with watch:
             begin_ns, answers = self._serve(job, servers)
         end_ns = time.monotonic_ns()
         served = self._served(job, answers)
+        after = self._counted(job, (*_FALL_BACKS, *_SHOWN))
+        grown = [_grown(old, new) for old, new in zip(before, after, strict=True)]
         problems = [
             *left_behind(job, served),
-            *_grown(before, self._counted(job, _FALL_BACKS), job),
+            *_problems(job, grown),
         ]
         clocks_mhz = watch.mhz if isinstance(watch, ClockWatch) else None
-        return Outcome(served, tuple(problems), clocks_mhz, (begin_ns, end_ns))
+        counters = {name: sum(one.get(name, 0) for one in grown) for name in _SHOWN}
+        counters = {name: count for name, count in counters.items() if count}
+        return Outcome(served, tuple(problems), clocks_mhz, (begin_ns, end_ns), counters)
 
     def _get_ready(self, job: Job, servers: Sequence[ServerProcess]) -> None:
         """Let each server turn to its model and serve a few requests of it."""
@@ -371,16 +387,20 @@ def _until(served: Served, end_us: float) -> Served:
     return Served(served.arrival_us[ended], served.end_us[ended], None)
 
 
-def _grown(
-    before: Sequence[Mapping[str, int]], after: Sequence[Mapping[str, int]], job: Job
-) -> Iterator[str]:
-    """A line for each counter of fall-backs that has grown."""
+def _grown(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    """By how much each counter has grown, of those that have."""
+    return {
+        name: more for name, count in after.items() if (more := count - before.get(name, 0)) > 0
+    }
+
+
+def _problems(job: Job, grown: Sequence[Mapping[str, int]]) -> Iterator[str]:
+    """A line for each counter of a fall-back that has grown."""
     meanings = _native.counter_meanings()
-    for number, (load, old, new) in enumerate(zip(job.tenants, before, after, strict=True), 1):
-        for name, count in new.items():
-            if count > old.get(name, 0):
-                more = count - old.get(name, 0)
-                yield f"tenant {number} ({load.model}): {name} {more}: {meanings[name][1]}"
+    for number, (load, more) in enumerate(zip(job.tenants, grown, strict=True), 1):
+        for name, count in more.items():
+            if name.startswith(_FALL_BACKS):
+                yield f"tenant {number} ({load.model}): {name} {count}: {meanings[name][1]}"
 
 
 def _core(number: int, count: int) -> int | None:

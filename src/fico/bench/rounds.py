@@ -6,6 +6,7 @@ begins with nothing under way, so runs are compared only if they had as many rou
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -51,10 +52,14 @@ def joined(job: Job, outcomes: Sequence[Outcome]) -> Outcome:
         )
     problems = dict.fromkeys(line for outcome in outcomes for line in outcome.problems)
     clocks = [outcome.clocks_mhz for outcome in outcomes if outcome.clocks_mhz is not None]
+    counters: Counter[str] = Counter()
+    for outcome in outcomes:
+        counters.update(outcome.counters)
     return Outcome(
         tuple(tenants),
         tuple(problems),
         (min(low for low, _ in clocks), max(high for _, high in clocks)) if clocks else None,
+        counters=dict(counters),
     )
 
 

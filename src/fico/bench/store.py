@@ -155,6 +155,7 @@ def save_run(path: Path, run: Run) -> None:
         "sm_us": [tenant.sm_us for tenant in served],
         "problems": run.outcome.problems,
         "clocks_mhz": run.outcome.clocks_mhz,
+        "counters": dict(run.outcome.counters),
     }
     table = table.replace_schema_metadata({_METADATA: json.dumps(facts).encode()})
     write_parquet(path, table)
@@ -177,6 +178,7 @@ def load_run(path: Path) -> Run:
             ),
             tuple(facts["problems"]),
             None if facts.get("clocks_mhz") is None else tuple(facts["clocks_mhz"]),
+            counters=facts.get("counters", {}),
         )
         return Run(cell, parse_policy(facts["policy"]), float(facts["window_us"]), outcome)
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, FicoError):

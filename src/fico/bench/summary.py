@@ -126,7 +126,7 @@ def _cell_row(
     if static is not None and not any(math.isnan(tenant.mean_ms) for tenant in tenants):
         kept = promise_kept(tenants, static)
     figures = cell_metrics(tenants)
-    clocks = run.outcome.clocks_mhz
+    clocks, counters = run.outcome.clocks_mhz, run.outcome.counters
     return _facts(run.cell) | {
         "policy": str(run.policy),
         "mean_ms": _rounded(figures.mean_ms),
@@ -140,6 +140,7 @@ def _cell_row(
         "invalid_because": reasons,
         "overloaded": _overloaded(run),
         **({"clocks_mhz": list(clocks)} if clocks is not None else {}),
+        **({"counters": dict(counters)} if counters else {}),
     }
 
 
