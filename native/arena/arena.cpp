@@ -101,6 +101,7 @@ Arena Arena::create(const std::string& path, const Gpu& gpu, Policy policy,
   layout->created_ns = base::realtime_ns();
   layout->policy = policy;
   copy_text(layout->schedule, schedule);
+  layout->schedule_number = 1;
   layout->magic = kMagic;
   Arena arena(path, layout);
   // link() and not rename(): it refuses to replace an arena that somebody else made meanwhile.

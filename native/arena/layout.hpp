@@ -16,7 +16,7 @@
 namespace fico::arena {
 
 constexpr std::uint64_t kMagic = 0x0141'4e45'5241'4346;  // "FCARENA" and a byte of 1
-constexpr std::uint32_t kVersion = 6;
+constexpr std::uint32_t kVersion = 7;
 constexpr std::uint32_t kMaxUnits = 64;
 constexpr std::uint32_t kMaxTenants = 48;  // MPS serves 48 clients on a device (CUDA 13.0)
 constexpr std::uint32_t kMaxProcesses = 16;
@@ -115,6 +115,8 @@ struct Layout {
   // Name and settings of the policy, as seat/schedule.hpp writes them. Written while a change of
   // quotas has begun and not ended.
   char schedule[kScheduleBytes];
+  // Grows each time a policy is set, also the same again: what tenants learned is of before.
+  std::atomic<std::uint32_t> schedule_number;
   // A change of quotas begins with begun = ended + 1 and ends with ended = begun: a writer that was
   // killed between them is seen by that, and the distribution is repeated.
   std::atomic<std::uint32_t> change_begun;

@@ -257,6 +257,7 @@ void set_policy(const Arena& arena, Policy policy, const std::string& schedule) 
   layout.policy.store(policy);
   std::memset(layout.schedule, 0, sizeof layout.schedule);
   std::memcpy(layout.schedule, schedule.data(), schedule.size());
+  layout.schedule_number.fetch_add(1);
   distribute(arena);
 }
 

@@ -48,9 +48,10 @@ bool Seat::refresh() {
   epoch_ = epoch;
   scheduled_ = false;
   if (!arena_.is_live(slot_, generation_)) return false;
-  const std::string schedule = arena_.schedule();
-  if (schedule != schedule_) {
-    const Schedule parsed = parse_schedule(schedule);
+  // First: if it is set once more meanwhile, that is another epoch.
+  const std::uint32_t number = layout.schedule_number.load(std::memory_order_acquire);
+  if (number != schedule_number_) {
+    const Schedule parsed = parse_schedule(arena_.schedule());
     // A request under way goes on by the policy that there was, until it has ended.
     if (mode_of(parsed.name) != arena::Policy::kScheduled) return false;
     auto policy = make_policy(parsed);
@@ -61,7 +62,7 @@ bool Seat::refresh() {
     }
     policy_ = std::move(policy);
     pace_ = parsed.pace;
-    schedule_ = schedule;
+    schedule_number_ = number;
   }
   bool has_company = false;
   for (std::uint32_t slot = 0; slot < policy::kMaxTenants; ++slot) {

@@ -83,7 +83,7 @@ class Seat {
   std::uint32_t epoch_ = 0;  // of members and policy
   bool scheduled_ = false;
   bool has_company_ = false;
-  std::string schedule_;
+  std::uint32_t schedule_number_ = 0;  // of the policy below; 0: there was none yet
   Pace pace_;
   std::unique_ptr<policy::Policy> policy_;
   sched::Board board_;

@@ -108,11 +108,12 @@ def test_a_tenant_learns_how_long_its_works_take_on_units_of_its_own(
     assert learned() == pytest.approx(1.02 * 1.01 * 0.999)  # and a tenth of it a tenth of that
 
 
-@pytest.mark.parametrize("change", ["quota", "neighbour", "policy"])
+@pytest.mark.parametrize("change", ["quota", "neighbour", "policy", "for a while", "anew"])
 def test_what_was_learned_is_of_the_present_company(
     session: Callable[..., Session], change: str
 ) -> None:
-    """GIVEN a tenant that has learned WHEN slices, tenants or the policy change THEN it has not."""
+    """GIVEN a tenant that has learned WHEN slices, tenants or the policy change, if only for a while
+    in which it does not look, or the policy is set anew THEN it has not."""
     made = session(tenants=3)
     a, b, _ = made.seats
     trace = synthetic("mobilenet_v2")
@@ -131,8 +132,12 @@ def test_what_was_learned_is_of_the_present_company(
         made.arena.update("t0", quota_units=3)
     elif change == "neighbour":
         made.arena.leave(*made.members[2])
-    else:
+    elif change == "policy":
         made.arena.set_policy("fico", {"credit_percent": 40})
+    else:
+        if change == "for a while":
+            made.arena.set_policy("mps")
+        made.arena.set_policy("fico")
     made.refresh()
     claimed_us(a, trace)
     assert learned() == pytest.approx(1.0, abs=0.15)  # what the place of its slice says
