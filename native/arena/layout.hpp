@@ -100,6 +100,8 @@ struct Tenant {
   char notes[kMaxNotes][kNoteBytes];
 };
 
+constexpr std::uint64_t request_bit(std::uint32_t slot) { return std::uint64_t{1} << slot; }
+
 struct Layout {
   std::uint64_t magic;
   std::uint32_t version;
@@ -121,7 +123,7 @@ struct Layout {
   // killed between them is seen by that, and the distribution is repeated.
   std::atomic<std::uint32_t> change_begun;
   std::atomic<std::uint32_t> change_ended;  // futex word: processes wait here for news
-  // A bit for each slot whose tenant is in a request, beside the word above: a launch looks at
+  // The bit of each slot whose tenant is in a request, beside the word above: a launch looks at
   // both. One that is set although its tenant is in none (it was killed) makes others look closer,
   // no more.
   std::atomic<std::uint64_t> in_request;

@@ -163,7 +163,7 @@ void end_tenant(const Arena& arena, std::uint32_t slot) {
   Tenant& tenant = arena.tenant(slot);
   const Holder holder = make_holder(slot, tenant.generation.load());
   tenant.phase.store(Phase::kFree, std::memory_order_release);
-  arena.layout().in_request.fetch_and(~(std::uint64_t{1} << slot));
+  arena.layout().in_request.fetch_and(~request_bit(slot));
   release_units(arena, holder, ~UnitSet{0});
 }
 
@@ -201,7 +201,7 @@ Member join(const Arena& arena, const Wish& wish, pid_t pid) {
     tenant.beat_ns.store(0);
     tenant.progress.clear();
     tenant.row.clear();
-    arena.layout().in_request.fetch_and(~(std::uint64_t{1} << slot));
+    arena.layout().in_request.fetch_and(~request_bit(slot));
     tenant.quota.store(wish.quota);
     tenant.priority.store(wish.priority);
     tenant.memory_bytes = wish.memory_bytes;

@@ -13,9 +13,14 @@ class Live;
 
 struct alignas(64) Hot {
   // Each is written by the class that is named, and read by its functions.
-  std::atomic<arena::Tenant*> row{nullptr};     // Tenant
-  std::atomic<Live*> live{nullptr};             // Live
+  std::atomic<arena::Tenant*> row{nullptr};  // Tenant
+  std::atomic<Live*> live{nullptr};          // Live
+  // Tenant, before is_active: who is in a request in its session, and its own bit there.
+  const std::atomic<std::uint64_t>* in_request = nullptr;
+  std::uint64_t own_bit = 0;
   std::atomic<std::uint32_t> alone_since{0};    // Pacer
+  std::atomic<std::uint32_t> span_since{0};     // Pacer
+  std::atomic<std::int32_t> span_launches{0};   // Pacer
   std::atomic<int> captures{0};                 // Captures
   std::atomic<std::uint32_t> away{0};           // Stream: how many are not at home
   std::atomic<std::uint32_t> home_launches{0};  // HomeLaunch: under way

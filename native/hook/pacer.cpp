@@ -98,7 +98,27 @@ bool Pacer::goes_on(const Live::Position& position) const {
   return holds_above_us_ < kOneLaunch && plan_ == *position.plan && !all_issued_ &&
          since_mark_us_ > 0 && position.launch > first_work_ &&
          plan_->work[position.launch].remaining_us[index_of(seat_->all())] > holds_above_us_ &&
-         !seat_->may_be_contended();
+         !may_be_contended();
+}
+
+std::int32_t Pacer::span_after(std::uint32_t launch) const {
+  if (holds_above_us_ == kOneLaunch || !last_target_.home) return 0;
+  const std::size_t all = index_of(seat_->all());
+  const auto first = plan_->work.begin() + launch + 1;
+  const double mark_us = plan_->work[launch].before_us - since_mark_us_ + kMark_us;
+  // The one that makes the mark, or ends the request, has to be seen.
+  const auto end = std::partition_point(first, plan_->work.end(), [&](const sched::Work& work) {
+    return work.remaining_us[all] > holds_above_us_ &&
+           work.before_us + work.facts.duration_us[all] < mark_us;
+  });
+  return static_cast<std::int32_t>(
+      std::max<std::ptrdiff_t>(0, std::min(end, plan_->work.end() - 1) - first));
+}
+
+void Pacer::count_span() {
+  const std::int32_t left = hot.span_launches.exchange(0, std::memory_order_relaxed);
+  span_taken_ += span_given_ - std::max(left, 0);
+  span_given_ = 0;
 }
 
 void Pacer::begin(std::shared_ptr<const sched::Plan> plan) {
@@ -108,6 +128,7 @@ void Pacer::begin(std::shared_ptr<const sched::Plan> plan) {
   all_issued_ = false;
   since_mark_us_ = 0;
   since_work_ = 0;
+  span_taken_ = 0;
   seat_->begin(begin_us_, *plan_);
   alone_ = !seat_->is_contended();
   unbuilt_ = Tenant::counted(Counter::unbuilt_pieces);
@@ -122,6 +143,7 @@ void Pacer::finish() {
   if (alone_ && all_issued_ && marks_.empty()) last_alone_us_ = now - begin_us_;
   timeline_.ended(alone_, all_issued_);
   plan_ = nullptr;
+  hot.span_launches.store(0, std::memory_order_relaxed);
   hot.is_outstanding.store(false, std::memory_order_relaxed);
 }
 
@@ -301,6 +323,7 @@ Target Pacer::before_launch(const std::optional<Live::Position>& position) {
     Tenant::count(Counter::unscheduled_launches);
     return fallback();
   }
+  count_span();
   if (!seat_->has_company()) {
     if (plan_ != nullptr) finish();
     last_target_ = {};
@@ -331,6 +354,9 @@ Target Pacer::before_launch(const std::optional<Live::Position>& position) {
   const bool holds = position && !seat_->is_contended() && !decision.grant.exclusive;
   const double left_us = plan_->work[decision.first].remaining_us[index_of(seat_->all())];
   holds_above_us_ = holds ? left_us - decision.grant.span_us : kOneLaunch;
+  span_given_ = holds ? span_after(position->launch) : 0;
+  hot.span_since.store(seat_->epoch(), std::memory_order_relaxed);
+  hot.span_launches.store(span_given_, std::memory_order_relaxed);
   if (timeline_.is_on()) {
     const profile::Kernel& kernel = plan_->work[decision.first].facts;
     timeline_.decided(decision, kernel.duration_us[index_of(decision.grant.units)], *seat_);
@@ -350,7 +376,14 @@ void Pacer::launched(const Issue& issue, const std::optional<Live::Position>& po
     mark(issue, 0, 1, 0);
     return;
   }
-  since_mark_us_ += plan_->work[position->launch].facts.duration_us[index_of(seat_->all())];
+  const sched::Work& work = plan_->work[position->launch];
+  // Where the program goes as its profile, they are those in between.
+  if (span_taken_ > 0 && counted_ < position->launch) {
+    since_mark_us_ += work.before_us - plan_->work[counted_].before_us;
+  }
+  span_taken_ = 0;
+  since_mark_us_ += work.facts.duration_us[index_of(seat_->all())];
+  counted_ = position->launch + 1;
   all_issued_ = position->completes;
   if (since_mark_us_ < kMark_us && !all_issued_) return;
   Tenant::count(Counter::pieces);

@@ -39,6 +39,20 @@ class Pacer {
            hot.alone_since.load(std::memory_order_relaxed) == grant.epoch && !is_outstanding();
   }
 
+  // One less of the launches of an eager program that have nothing to ask, since the last decision
+  // keeps them at home until the next mark, if it still holds; else false. Without a lock.
+  static bool takes_of_span(arena::Grant grant) {
+    return hot.span_launches.load(std::memory_order_relaxed) > 0 &&
+           hot.span_since.load(std::memory_order_relaxed) == grant.epoch &&
+           grant.mode == arena::Mode::kScheduled && !may_be_contended() &&
+           hot.span_launches.fetch_sub(1, std::memory_order_relaxed) > 0;
+  }
+  // The program has waited, so a new request may begin: the next launch looks where it stands.
+  static void end_span() {
+    if (hot.span_since.load(std::memory_order_relaxed) == 0) return;
+    hot.span_since.store(0, std::memory_order_relaxed);
+  }
+
   struct Piece {
     std::uint32_t first;  // works [first, last) of the plan
     std::uint32_t last;
@@ -116,8 +130,17 @@ class Pacer {
   static bool is_outstanding() { return hot.is_outstanding.load(std::memory_order_relaxed); }
   bool is_ready();
   bool refresh();
+  // Whether another tenant is in a request, at one look: perhaps also one that was killed in it.
+  static bool may_be_contended() {
+    return (hot.in_request->load(std::memory_order_acquire) & ~hot.own_bit) != 0;
+  }
   // The last decision holds for this launch of an eager program too.
   bool goes_on(const Live::Position& position) const;
+  // How many launches after this one the last decision lets go at home, before the next mark and
+  // the last launch of the request.
+  std::int32_t span_after(std::uint32_t launch) const;
+  // Ends the span, and notes how many launches have gone in it.
+  void count_span();
   double now_us() const;
   // Of a plan: an index of so many units in its arrays.
   static std::size_t index_of(policy::Units units);
@@ -151,6 +174,9 @@ class Pacer {
   std::uint64_t unbuilt_ = 0;     // pieces that did not go as decided, until it began
   double since_mark_us_ = 0;      // of an eager program
   std::uint32_t since_work_ = 0;  // the work after its last mark
+  std::uint32_t counted_ = 0;     // the work after the last one that is in since_mark_us_
+  std::int32_t span_given_ = 0;   // launches that the last decision let go at home
+  std::int32_t span_taken_ = 0;   // those that have gone so and are not in since_mark_us_
   bool late_ = false;             // what is on its way has been waited for long enough
   double took_ratio_ = 1;         // how long pieces take, of what the profile says; a running mean
   std::deque<Mark> marks_;        // in the order in which they were recorded

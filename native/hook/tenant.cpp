@@ -88,6 +88,8 @@ void Tenant::attach() {
       }
       arena_ = opened;
       hot.row = &opened->tenant(member_.slot);
+      hot.in_request = &opened->layout().in_request;
+      hot.own_bit = arena::request_bit(member_.slot);
       pthread_atfork(nullptr, nullptr, &Tenant::in_forked_child);
       hot.is_active.store(true, std::memory_order_release);
     } catch (const std::exception& error) {

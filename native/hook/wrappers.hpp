@@ -28,6 +28,7 @@ namespace fico::hook {
 // After the program has waited for something, or asked whether it has ended.
 inline void has_waited() {
   if (!Tenant::is_active()) return;
+  Pacer::end_span();
   Pacer::self().poke();
   if (Live* live = Live::self()) live->catch_up();
 }
@@ -105,7 +106,8 @@ template <class LaunchOn>
 [[gnu::hot]] CUresult issue_kernel(CUfunction function, Shape shape, CUstream stream,
                                    bool per_thread, LaunchOn launch) {
   const arena::Grant grant = Tenant::grant();
-  const bool stays = grant.mode == arena::Mode::kOpen || Pacer::is_alone(grant);
+  const bool stays =
+      grant.mode == arena::Mode::kOpen || Pacer::is_alone(grant) || Pacer::takes_of_span(grant);
   if (stays && Tenant::is_active() && !Captures::are_under_way()) {
     Live* live = Live::self();  // first: to make it takes longer than a stream waits
     const HomeLaunch under_way;

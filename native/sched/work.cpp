@@ -86,10 +86,13 @@ Plan plan(const profile::Trace& trace, const Cut& cut, std::uint32_t unit_count)
   Plan result;
   result.from_graph = trace.from_graph;
   const std::span<const Kernel> kernels = trace.kernels;
+  double before_us = 0;
   for (std::size_t first = 0; first < kernels.size();) {
     const std::size_t last = end_of_work(trace, first, cut, unit_count - 1);
     Work& work = result.work.emplace_back();
     work.facts = combined(kernels.subspan(first, last - first), unit_count);
+    work.before_us = static_cast<float>(before_us);
+    before_us += work.facts.duration_us[unit_count - 1];
     work.first = static_cast<std::uint32_t>(first);
     work.last = static_cast<std::uint32_t>(last);
     first = last;

@@ -22,6 +22,8 @@ struct Work {
   profile::Kernel facts;
   // From here to the end of the request, alone on units [0, n), index n - 1; with the gaps.
   float remaining_us[profile::kMaxUnits];
+  // The durations of all works before this one, alone on all units.
+  float before_us;
   // Kernels [first, last) of the trace.
   std::uint32_t first;
   std::uint32_t last;

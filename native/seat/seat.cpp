@@ -126,10 +126,6 @@ void Seat::look_around(double now_us) {
   }
 }
 
-bool Seat::may_be_contended() const {
-  return (arena_.layout().in_request.load(std::memory_order_acquire) & ~bit()) != 0;
-}
-
 double Seat::lead_us() const {
   double lead_us = pace_.lead_us;
   for (std::uint32_t slot = 0; slot < board_.count; ++slot) {
@@ -165,7 +161,7 @@ void Seat::begin(double now_us, const sched::Plan& plan) {
   core_->begin(now_us, slot_, plan);
   arena_.tenant(slot_).request.write(plan.request);
   publish(plan_);
-  if (is_ours()) arena_.layout().in_request.fetch_or(bit());
+  if (is_ours()) arena_.layout().in_request.fetch_or(arena::request_bit(slot_));
 }
 
 sched::Decision Seat::want(double now_us) {
@@ -199,7 +195,7 @@ void Seat::end(double now_us) {
   core_->end(now_us, slot_);
   plan_ = nullptr;
   publish(nullptr);
-  if (is_ours()) arena_.layout().in_request.fetch_and(~bit());
+  if (is_ours()) arena_.layout().in_request.fetch_and(~arena::request_bit(slot_));
 }
 
 }  // namespace fico::seat

@@ -51,8 +51,6 @@ class Seat {
   bool is_contended() const { return contended_; }
   // Whether there is any other tenant in the session.
   bool has_company() const { return has_company_; }
-  // Whether some other tenant is in a request, at one look: perhaps also one that was killed in it.
-  bool may_be_contended() const;
   // Of the session's last change that refresh() has seen, as grants have it.
   std::uint32_t epoch() const { return epoch_; }
   // How long before the end of a piece the next one goes out.
@@ -73,7 +71,6 @@ class Seat {
   // What the others publish. Of those who are stopped, or hang, as if they were in no request.
   void look_around(double now_us);
   bool is_ours() const;
-  std::uint64_t bit() const { return std::uint64_t{1} << slot_; }
   void publish(const sched::Plan* plan);
 
   const arena::Arena& arena_;

@@ -25,6 +25,8 @@ from helpers.patience import PATIENCE_S
 from helpers.profiles import synthetic_profile
 
 KERNELS = 24
+FIRST = "embed"
+"""The first kernel of a request, the only one of its name."""
 DURATION_US = 40.0
 UNITS = 16
 
@@ -41,8 +43,8 @@ def profile_of(gpu: Gpu, graph: bool) -> Profile:
         replace(
             model.launches[0],
             position=position,
-            name="gemm",
-            mangled="gemm",
+            name="gemm" if position else FIRST,
+            mangled="gemm" if position else FIRST,
             grid=(64, 1, 1),
             block=(256, 1, 1),
             gap_us=1.0,
@@ -58,14 +60,24 @@ def profile_of(gpu: Gpu, graph: bool) -> Profile:
 
 
 def start(
-    fico: Cli, name: str, graph: bool = True, records: int | None = None, timeline: str = "tl"
+    fico: Cli,
+    name: str,
+    graph: bool = True,
+    records: int | None = None,
+    timeline: str = "tl",
+    kernels: int = KERNELS,
 ) -> subprocess.Popen[str]:
-    """A tenant under the policy fico that is past its first request."""
+    """A tenant under the policy fico that is past its first request.
+
+    `kernels`: of a request of the program; in its profile there are all.
+    """
     path = fico.folder / f"{name}.fico"
     profile_file.save(profile_of(find_gpu(EMULATED), graph), path)
     options = ["--policy", "fico", "--name", name, "--profile", str(path), "--timeline", timeline]
-    loop = [str(built.program("request_loop")), "--kernel", "gemm op=spin us_per_block=20"]
-    loop += ["--request", f"r=gemm*64x{KERNELS}", *(["--graph"] if graph else [])]
+    loop = [str(built.program("request_loop"))]
+    for kernel in (FIRST, "gemm"):
+        loop += ["--kernel", f"{kernel} op=spin us_per_block=20"]
+    loop += ["--request", f"r={FIRST}*64,gemm*64x{kernels - 1}", *(["--graph"] if graph else [])]
     more = {} if records is None else {"FICO_TIMELINE_RECORDS": str(records)}
     program = fico.start("run", *options, "--", *loop, **more)
     assert read_line(program) == "ready\n", program.stderr and program.stderr.read()
@@ -193,6 +205,24 @@ def test_an_eager_program_beside_an_idle_one_is_decided_on_once_a_mark(fico: Cli
     until(lambda: len(busy()) >= 5, "requests beside one that is in a request")
     assert {len(request.decisions) for request in busy()} == {KERNELS}
     for each in (program, other, idle):
+        each.communicate(timeout=PATIENCE_S)
+
+
+def test_an_eager_program_that_ends_before_its_profile_begins_each_request_anew(fico: Cli) -> None:
+    """GIVEN requests that end where a decision holds for one more launch of the profile THEN the
+    first launch of the next one is seen for what it is."""
+    program = start(fico, "a", graph=False, kernels=KERNELS - 2)
+    idle = fico.start("run", "--name", "idle", "--", str(built.program("launch_bench")))
+
+    def quiet() -> list[Request]:
+        tracks_of = recorded(fico)
+        found = tracks_of["a"].requests if "a" in tracks_of else []
+        return [r for r in found if r.decisions and not any(one.contended for one in r.decisions)]
+
+    until(lambda: len(quiet()) >= 20, "requests beside an idle tenant")
+    assert {request.decisions[0].works[0] for request in quiet()[1:]} == {0}
+    assert {len(request.decisions) for request in quiet()[1:]} == {KERNELS // 3}
+    for each in (program, idle):
         each.communicate(timeout=PATIENCE_S)
 
 

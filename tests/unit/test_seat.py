@@ -112,8 +112,8 @@ def test_a_tenant_learns_how_long_its_works_take_on_units_of_its_own(
 def test_what_was_learned_is_of_the_present_company(
     session: Callable[..., Session], change: str
 ) -> None:
-    """GIVEN a tenant that has learned WHEN slices, tenants or the policy change, if only for a while
-    in which it does not look, or the policy is set anew THEN it has not."""
+    """GIVEN a tenant that has learned WHEN slices, tenants or the policy change, if only for a
+    while in which it does not look, or the policy is set anew THEN it has not."""
     made = session(tenants=3)
     a, b, _ = made.seats
     trace = synthetic("mobilenet_v2")
