@@ -86,6 +86,7 @@ Plan plan(const profile::Trace& trace, const Cut& cut, std::uint32_t unit_count)
   Plan result;
   result.from_graph = trace.from_graph;
   const std::span<const Kernel> kernels = trace.kernels;
+  unit_count = std::clamp(unit_count, 1U, profile::kMaxUnits);
   double before_us = 0;
   for (std::size_t first = 0; first < kernels.size();) {
     const std::size_t last = end_of_work(trace, first, cut, unit_count - 1);
