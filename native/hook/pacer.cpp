@@ -95,17 +95,16 @@ Target Pacer::target_of(const policy::Grant& grant) const {
 // What is granted beside tenants that are idle is granted for a span, and asked for again at each
 // mark, where the program waits if it is too far ahead.
 bool Pacer::goes_on(const Live::Position& position) const {
-  return holds_above_us_ < kOneLaunch && plan_ == *position.plan && !all_issued_ &&
-         since_mark_us_ > 0 && position.launch > first_work_ &&
+  return plan_ == *position.plan && position.launch > first_work_ &&
          plan_->work[position.launch].remaining_us[index_of(seat_->all())] > holds_above_us_ &&
          !may_be_contended();
 }
 
 std::int32_t Pacer::span_after(std::uint32_t launch) const {
-  if (holds_above_us_ == kOneLaunch || !last_target_.home) return 0;
+  if (!last_target_.home) return 0;
   const std::size_t all = index_of(seat_->all());
   const auto first = plan_->work.begin() + launch + 1;
-  const double mark_us = plan_->work[launch].before_us - since_mark_us_ + kMark_us;
+  const double mark_us = plan_->work[since_work_].before_us + kMark_us;
   // The one that makes the mark, or ends the request, has to be seen.
   const auto end = std::partition_point(first, plan_->work.end(), [&](const sched::Work& work) {
     return work.remaining_us[all] > holds_above_us_ &&
@@ -115,20 +114,12 @@ std::int32_t Pacer::span_after(std::uint32_t launch) const {
       std::max<std::ptrdiff_t>(0, std::min(end, plan_->work.end() - 1) - first));
 }
 
-void Pacer::count_span() {
-  const std::int32_t left = hot.span_launches.exchange(0, std::memory_order_relaxed);
-  span_taken_ += span_given_ - std::max(left, 0);
-  span_given_ = 0;
-}
-
 void Pacer::begin(std::shared_ptr<const sched::Plan> plan) {
   if (plan_ != nullptr) finish();
   plan_ = std::move(plan);
   begin_us_ = now_us();
   all_issued_ = false;
-  since_mark_us_ = 0;
-  since_work_ = 0;
-  span_taken_ = 0;
+  since_work_ = static_cast<std::uint32_t>(plan_->work.size());
   seat_->begin(begin_us_, *plan_);
   alone_ = !seat_->is_contended();
   unbuilt_ = Tenant::counted(Counter::unbuilt_pieces);
@@ -143,7 +134,7 @@ void Pacer::finish() {
   if (alone_ && all_issued_ && marks_.empty()) last_alone_us_ = now - begin_us_;
   timeline_.ended(alone_, all_issued_);
   plan_ = nullptr;
-  hot.span_launches.store(0, std::memory_order_relaxed);
+  end_span();
   hot.is_outstanding.store(false, std::memory_order_relaxed);
 }
 
@@ -323,7 +314,7 @@ Target Pacer::before_launch(const std::optional<Live::Position>& position) {
     Tenant::count(Counter::unscheduled_launches);
     return fallback();
   }
-  count_span();
+  end_span();
   if (!seat_->has_company()) {
     if (plan_ != nullptr) finish();
     last_target_ = {};
@@ -333,6 +324,7 @@ Target Pacer::before_launch(const std::optional<Live::Position>& position) {
   if (position) {
     if (goes_on(*position)) return last_target_;
     if (plan_ != *position->plan || all_issued_ || position->launch == 0) begin(*position->plan);
+    since_work_ = std::min(since_work_, position->launch);
     await_room();
     seat_->move_to(position->launch);
   } else if (Live::self() == nullptr) {
@@ -354,9 +346,8 @@ Target Pacer::before_launch(const std::optional<Live::Position>& position) {
   const bool holds = position && !seat_->is_contended() && !decision.grant.exclusive;
   const double left_us = plan_->work[decision.first].remaining_us[index_of(seat_->all())];
   holds_above_us_ = holds ? left_us - decision.grant.span_us : kOneLaunch;
-  span_given_ = holds ? span_after(position->launch) : 0;
   hot.span_since.store(seat_->epoch(), std::memory_order_relaxed);
-  hot.span_launches.store(span_given_, std::memory_order_relaxed);
+  hot.span_launches.store(holds ? span_after(position->launch) : 0, std::memory_order_relaxed);
   if (timeline_.is_on()) {
     const profile::Kernel& kernel = plan_->work[decision.first].facts;
     timeline_.decided(decision, kernel.duration_us[index_of(decision.grant.units)], *seat_);
@@ -376,21 +367,16 @@ void Pacer::launched(const Issue& issue, const std::optional<Live::Position>& po
     mark(issue, 0, 1, 0);
     return;
   }
+  const std::uint32_t first = std::min(since_work_, position->launch);
   const sched::Work& work = plan_->work[position->launch];
-  // Where the program goes as its profile, they are those in between.
-  if (span_taken_ > 0 && counted_ < position->launch) {
-    since_mark_us_ += work.before_us - plan_->work[counted_].before_us;
-  }
-  span_taken_ = 0;
-  since_mark_us_ += work.facts.duration_us[index_of(seat_->all())];
-  counted_ = position->launch + 1;
+  const double end_us = work.before_us + work.facts.duration_us[index_of(seat_->all())];
+  const double since_mark_us = end_us - plan_->work[first].before_us;
   all_issued_ = position->completes;
-  if (since_mark_us_ < kMark_us && !all_issued_) return;
+  if (since_mark_us < kMark_us && !all_issued_) return;
   Tenant::count(Counter::pieces);
-  const std::uint32_t next = position->launch + 1;
-  mark(issue, std::min(since_work_, position->launch), next, since_mark_us_);
-  since_mark_us_ = 0;
-  since_work_ = next;
+  since_work_ = position->launch + 1;
+  mark(issue, first, since_work_, since_mark_us);
+  holds_above_us_ = kOneLaunch;
 }
 
 void Pacer::poke() {

@@ -49,8 +49,8 @@ class Pacer {
   }
   // The program has waited, so a new request may begin: the next launch looks where it stands.
   static void end_span() {
-    if (hot.span_since.load(std::memory_order_relaxed) == 0) return;
-    hot.span_since.store(0, std::memory_order_relaxed);
+    if (hot.span_launches.load(std::memory_order_relaxed) <= 0) return;
+    hot.span_launches.store(0, std::memory_order_relaxed);
   }
 
   struct Piece {
@@ -139,8 +139,6 @@ class Pacer {
   // How many launches after this one the last decision lets go at home, before the next mark and
   // the last launch of the request.
   std::int32_t span_after(std::uint32_t launch) const;
-  // Ends the span, and notes how many launches have gone in it.
-  void count_span();
   double now_us() const;
   // Of a plan: an index of so many units in its arrays.
   static std::size_t index_of(policy::Units units);
@@ -171,23 +169,21 @@ class Pacer {
   double begin_us_ = 0;
   bool alone_ = true;  // nobody else has been in a request since it began
   bool all_issued_ = false;
-  std::uint64_t unbuilt_ = 0;     // pieces that did not go as decided, until it began
-  double since_mark_us_ = 0;      // of an eager program
-  std::uint32_t since_work_ = 0;  // the work after its last mark
-  std::uint32_t counted_ = 0;     // the work after the last one that is in since_mark_us_
-  std::int32_t span_given_ = 0;   // launches that the last decision let go at home
-  std::int32_t span_taken_ = 0;   // those that have gone so and are not in since_mark_us_
-  bool late_ = false;             // what is on its way has been waited for long enough
-  double took_ratio_ = 1;         // how long pieces take, of what the profile says; a running mean
-  std::deque<Mark> marks_;        // in the order in which they were recorded
-  double running_us_ = 0;         // when the first of them was last seen on the device
+  std::uint64_t unbuilt_ = 0;  // pieces that did not go as decided, until it began
+  // Of an eager program: the first work after its last mark; one past the plan's last: none yet.
+  std::uint32_t since_work_ = 0;
+  bool late_ = false;       // what is on its way has been waited for long enough
+  double took_ratio_ = 1;   // how long pieces take, of what the profile says; a running mean
+  std::deque<Mark> marks_;  // in the order in which they were recorded
+  double running_us_ = 0;   // when the first of them was last seen on the device
   std::vector<Mark> spare_;
   std::uint32_t first_work_ = 0;  // of what the last decision let go, and one past its last
   std::uint32_t end_work_ = 0;
   double piece_us_ = 0;  // what that takes, by the profile
   Target last_target_;
   // Of an eager program: the last decision was made while nobody else was in a request, and holds
-  // while more than this is left of this one, alone on all units; kOneLaunch: for no other launch.
+  // until the next mark, while more than this is left of the request, alone on all units;
+  // kOneLaunch: for no other launch.
   double holds_above_us_ = kOneLaunch;
   Timeline timeline_;
   std::atomic<double> last_alone_us_{0};
