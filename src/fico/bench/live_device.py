@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -61,19 +62,7 @@ _CORES_EACH = 2
 _ALONE_S = 0.3
 _LEAD_S = 0.02
 _ANSWERS_WITHIN_S = 60.0
-_BUILT = ("graphs_rebuilt",)
-_SHOWN = (
-    "requests",
-    "pieces",
-    "segments",
-    "hops",
-    "graphs_rebuilt",
-    "partitions_created",
-    "unbuilt_pieces",
-    "late_pieces",
-    "units_late",
-)
-"""What says how a run went: kept with it."""
+_BUILT = "graphs_rebuilt"
 _FALL_BACKS = ("open_", "driver_errors", "unscheduled_", "unsegmented_", "near_")
 _NODES = 200_000
 """Of instances of graphs that a server may keep: see `_room`."""
@@ -245,26 +234,24 @@ class LiveDevice:
             loads = tuple(replace(load, arrivals_us=None) for load in job.tenants)
             warm_up = replace(job, tenants=loads, window_us=_warm_up_us(job))
             for _ in range(1 if self._session.gpu.emulated else _MOST_WARM_UPS):
-                built = self._counted(job, _BUILT)
+                before = self._counted(job)
                 self._serve(warm_up, servers)
                 self._get_ready(job, servers)
-                if self._counted(job, _BUILT) == built:
+                if not any(_BUILT in more for more in self._grown(job, before)):
                     break
-        before = self._counted(job, (*_FALL_BACKS, *_SHOWN))
+        before = self._counted(job)
         watch = nullcontext() if self._session.gpu.emulated else ClockWatch(self._session.gpu.uuid)
         with watch:
             begin_ns, answers = self._serve(job, servers)
         end_ns = time.monotonic_ns()
         served = self._served(job, answers)
-        after = self._counted(job, (*_FALL_BACKS, *_SHOWN))
-        grown = [_grown(old, new) for old, new in zip(before, after, strict=True)]
+        grown = self._grown(job, before)
         problems = [
             *left_behind(job, served),
             *_problems(job, grown),
         ]
         clocks_mhz = watch.mhz if isinstance(watch, ClockWatch) else None
-        counters = {name: sum(one.get(name, 0) for one in grown) for name in _SHOWN}
-        counters = {name: count for name, count in counters.items() if count}
+        counters = sum(grown, Counter())
         return Outcome(served, tuple(problems), clocks_mhz, (begin_ns, end_ns), counters)
 
     def _get_ready(self, job: Job, servers: Sequence[ServerProcess]) -> None:
@@ -354,19 +341,16 @@ class LiveDevice:
             for one, load in zip(served, job.tenants, strict=True)
         )
 
-    def _counted(self, job: Job, names: tuple[str, ...]) -> list[dict[str, int]]:
-        """Counters of each tenant whose names begin so; nothing outside of Fico."""
+    def _counted(self, job: Job) -> list[Counter[str]]:
+        """The counters of each tenant; nothing outside of Fico."""
         if job.policy.name not in SESSION_POLICIES:
-            return [{} for _ in job.tenants]
+            return [Counter() for _ in job.tenants]
         rows = {row["name"]: row["counters"] for row in self._arena.tenants()}
-        return [
-            {
-                name: count
-                for name, count in rows.get(tenant_name(number), {}).items()
-                if name.startswith(names)
-            }
-            for number in range(len(job.tenants))
-        ]
+        return [Counter(rows.get(tenant_name(number), {})) for number in range(len(job.tenants))]
+
+    def _grown(self, job: Job, before: Sequence[Counter[str]]) -> list[Counter[str]]:
+        """By how much they have grown since, of those that have."""
+        return [new - old for old, new in zip(before, self._counted(job), strict=True)]
 
     def _ns(self, device_us: float) -> int:
         return round(device_us * self._dilation * 1e3)
@@ -385,13 +369,6 @@ def _percentages(job: Job) -> list[int]:
 def _until(served: Served, end_us: float) -> Served:
     ended = served.end_us <= end_us
     return Served(served.arrival_us[ended], served.end_us[ended], None)
-
-
-def _grown(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
-    """By how much each counter has grown, of those that have."""
-    return {
-        name: more for name, count in after.items() if (more := count - before.get(name, 0)) > 0
-    }
 
 
 def _problems(job: Job, grown: Sequence[Mapping[str, int]]) -> Iterator[str]:
